@@ -1,0 +1,54 @@
+# Two commands set up everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+RUN ?= runs/digits
+# Without a wish of the user's, PyTorch comes as the build that the tests were tried with.
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/kddim train digits --output $(RUN) --overwrite --kid-encoder random_conv --kid-images 500
+	$(BIN)/kddim generate $(RUN) --num-images 50 --output $(RUN)/digits.png --overwrite
+	@echo
+	@echo "Generated digits:   $(RUN)/digits.png"
+	@echo "Loss and KID:       $(RUN)/history.png"
+	@echo "While it trained:   $(RUN)/samples/"
+	@echo "The model:          $(RUN)/model.keras"
+	@echo "Next:               $(BIN)/kddim --help"
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "backend and not slow"
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "backend and not slow"
+
+# What takes minutes: trains the demo's model and has a classifier judge its digits.
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || \
+		{ echo "kddim needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python's venv is missing. On Debian: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[tensorflow]"
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[tensorflow,jax,tfds,test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,120 @@
+"""The only room that knows which framework computes: TensorFlow, JAX or PyTorch.
+
+Keras' own backend choice (`KERAS_BACKEND`) holds. Everything else in the package
+speaks `keras.ops`, NumPy, and the four functions below.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def array_module(array: Any) -> Any:
+    """The namespace (`numpy` or `keras.ops`) that computes on `array`.
+
+    The two share the names of the elementary functions. Formulas written against
+    the result run in float64 on the host for NumPy input, where a whole time grid
+    is computed before the first step, and inside a compiled step for tensors.
+    """
+    if isinstance(array, (float, int, np.ndarray, np.generic)):
+        return np
+    return keras.ops
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """Any array or tensor, of any framework and device, as a NumPy array."""
+    if hasattr(array, "detach"):  # a PyTorch tensor, whatever the backend
+        array = array.detach().cpu()
+    if keras.ops.is_tensor(array):
+        array = keras.ops.convert_to_numpy(array)
+    return np.asarray(array)
+
+
+def initialise_devices() -> None:
+    """Lets TensorFlow look for its devices, which it reports on standard error."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:
+    """Compiles one step of a loop that runs in Python.
+
+    Args:
+        function: from tensors (and nested tuples and dicts of them) to tensors. It
+            may read `variables`, and must not write to any.
+        variables: the Keras variables that `function` reads. With JAX their values
+            become arguments of the compiled function, not constants in it.
+
+    Returns:
+        A function with the same arguments. It is compiled once for each shape.
+        With PyTorch it runs eagerly, without recording gradients.
+    """
+    compilers = {
+        "tensorflow": _compile_tensorflow,
+        "jax": _compile_jax,
+        "torch": _compile_torch,
+    }
+    return compilers[keras.backend.backend()](function, list(variables))
+
+
+def _compile_tensorflow(function: Callable, variables: list) -> Callable:
+    import tensorflow as tf
+
+    # On a CPU the plain graph beats XLA for convolutional networks of this size
+    # (0.21 s against 0.27 s a forward pass of 16 images at 64x64 on 2 cores).
+    return tf.function(
+        tf.autograph.experimental.do_not_convert(function),
+        jit_compile=bool(tf.config.list_physical_devices("GPU")),
+    )
+
+
+def _compile_jax(function: Callable, variables: list) -> Callable:
+    import jax
+
+    @jax.jit
+    def stateless(values, *args):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+            return function(*args)
+
+    return lambda *args: stateless([v.value for v in variables], *args)
+
+
+def _compile_torch(function: Callable, variables: list) -> Callable:
+    import torch
+
+    return torch.no_grad()(function)
+
+
+def update_after_train_step(model: keras.Model, result: Any, update: Callable[[], None]) -> Any:
+    """Runs `update`, which assigns to variables of `model`, at the end of a train step.
+
+    Args:
+        model: the model whose `train_step` gave `result`.
+        result: what Keras' own `train_step` returned: logs, or with JAX
+            `(logs, state)`, where `state` holds the variables' new values.
+        update: assigns new values to non-trainable variables of `model`.
+
+    Returns:
+        `result`, with JAX holding the assigned values in its state.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        update()
+        return result
+    if backend == "torch":
+        import torch
+
+        with torch.no_grad():
+            update()
+        return result
+    logs, (trainable, non_trainable, *others) = result
+    variables = model.trainable_variables + model.non_trainable_variables
+    mapping = list(zip(variables, [*trainable, *non_trainable]))
+    with keras.StatelessScope(state_mapping=mapping) as scope:
+        update()
+    non_trainable = [scope.get_current_value(v) for v in model.non_trainable_variables]
+    return logs, (trainable, non_trainable, *others)

@@ -1,0 +1,8 @@
+"""Keras callbacks, one a file."""
+
+from kddim.callbacks.best_model import BestModelCallback
+from kddim.callbacks.history import HistoryCallback
+from kddim.callbacks.image_grid import ImageGridCallback
+from kddim.callbacks.kid import KIDCallback
+
+__all__ = ["BestModelCallback", "HistoryCallback", "ImageGridCallback", "KIDCallback"]

@@ -1,0 +1,63 @@
+"""A record of the run that can be read while it lasts."""
+
+import csv
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kddim.plots import plot_history
+
+
+class HistoryCallback(keras.callbacks.Callback):
+    """Writes `history.csv` after every epoch and `history.png` now and then.
+
+    Unlike `keras.callbacks.CSVLogger` it keeps a column for values that only some
+    epochs have, such as `val_kid`.
+
+    Args:
+        directory: an existing folder.
+        title: of the figure.
+        redraw_seconds: the figure is redrawn at most so often, and at the end.
+
+    Attributes:
+        rows: one dictionary an epoch: `epoch` (from 1), `seconds`, and the logs.
+    """
+
+    def __init__(self, directory: str | os.PathLike, title: str = "", redraw_seconds: float = 60.0):
+        super().__init__()
+        self.directory = Path(directory)
+        self.title = title
+        self.redraw_seconds = redraw_seconds
+        self.rows: list[dict[str, Any]] = []
+        self._epoch_start = self._drawn = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch_start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        now = time.monotonic()
+        row = {"epoch": epoch + 1, "seconds": round(now - self._epoch_start, 3)}
+        self.rows.append(row | {key: float(value) for key, value in (logs or {}).items()})
+        self._write_table()
+        if now - self._drawn > self.redraw_seconds:
+            self._draw()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self.rows:
+            self._draw()
+
+    def _write_table(self) -> None:
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        partial = self.directory / ".history.csv.partial"
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(partial, self.directory / "history.csv")
+
+    def _draw(self) -> None:
+        plot_history(self.rows, self.directory / "history.png", self.title)
+        self._drawn = time.monotonic()

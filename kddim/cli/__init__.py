@@ -1,0 +1,49 @@
+"""The command line: parses, then calls one function of the library for each verb.
+
+Nothing here imports Keras at its top: `kddim --help` answers at once.
+"""
+
+import sys
+
+import click
+
+from kddim import __version__
+from kddim.cli.evaluate import evaluate
+from kddim.cli.generate import generate
+from kddim.cli.info import info
+from kddim.cli.train import train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="kddim")
+def app() -> None:
+    """Denoising diffusion implicit models in Keras 3.
+
+    Train on your pictures, generate new ones, and measure how good they are.
+    """
+
+
+for _command in (train, generate, evaluate, info):
+    app.add_command(_command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line. Bad input is one line on standard error, and exit status 2."""
+    try:
+        sys.exit(app.main(arguments, prog_name="kddim", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except ValueError as error:
+        _fail(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    click.echo(f"kddim: error: {' '.join(lines)}", err=True)
+    sys.exit(2)

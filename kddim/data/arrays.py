@@ -1,0 +1,72 @@
+"""Images in `.npy` and `.npz` files."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from kddim.data.decode import array_to_size, set_channels
+
+
+def load_arrays(
+    path: str | os.PathLike, image_size: tuple[int, int], channels: int | None = None
+) -> np.ndarray:
+    """Reads an array of images.
+
+    Args:
+        path: a `.npy` file, or a `.npz` file with an array `images` or a single array:
+            `(n, height, width)` or `(n, height, width, channels)`, uint8, or floats in
+            [0, 1]. Pickled objects are refused.
+        image_size: `(height, width)`; other sizes are centre-cropped and resized.
+        channels: of the result; None keeps them.
+
+    Returns:
+        uint8 or float32 `(n, height, width, channels)`.
+
+    Raises:
+        ValueError: not such a file; another shape or type; values that are not finite
+            or outside [0, 1].
+    """
+    images = _check(_read(Path(path)), path)
+    images = set_channels(images, channels)
+    if images.shape[1:3] == image_size:
+        return images
+    return np.stack([array_to_size(image, image_size) for image in images])
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        content = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"Expected a NumPy file of images. Received: {path} ({error})") from error
+    if isinstance(content, np.ndarray):
+        return content
+    with content:
+        names = content.files
+        name = "images" if "images" in names else names[0] if len(names) == 1 else None
+        if name is None:
+            raise ValueError(
+                f"Expected an array `images`, or a single one, in {path}. Received: {names}"
+            )
+        return content[name]
+
+
+def _check(images: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            "Expected images of shape (n, height, width) or (n, height, width, channels). "
+            f"Received: shape {images.shape} in {path}"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(f"Expected uint8, or floats in [0, 1]. Received: {images.dtype} in {path}")
+    low, high = float(images.min()), float(images.max())
+    if not (np.isfinite(low) and np.isfinite(high)) or low < -1e-4 or high > 1.0 + 1e-4:
+        raise ValueError(
+            "Expected finite pixel values in [0, 1]. "
+            f"Received: values from {low:.4g} to {high:.4g} in {path}"
+        )
+    return np.clip(images, 0.0, 1.0).astype("float32")

@@ -1,0 +1,83 @@
+"""Batches of images that every Keras backend trains on."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class ImageDataset(keras.utils.PyDataset):
+    """Batches of float32 images in [0, 1] from an array in memory.
+
+    `fit`, `evaluate` and `normalizer.adapt` take it on every backend, and it can be
+    indexed and iterated over. Training data are shuffled anew each epoch and drop the
+    last, incomplete batch; validation data keep their order and all their images.
+
+    Args:
+        images: uint8, or floats in [0, 1], `(n, height, width, channels)`.
+        batch_size: images a batch.
+        training: whether to shuffle, to repeat, to flip, to drop the remainder.
+        repeats: passes over the images an epoch (the keras.io example has 5).
+        steps_per_epoch: batches an epoch, instead of what `repeats` gives.
+        flip: mirrors half of the training images, chosen anew each time.
+        seed: of the order and the flips.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        batch_size: int,
+        *,
+        training: bool = False,
+        repeats: int = 1,
+        steps_per_epoch: int | None = None,
+        flip: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.images = images
+        self.batch_size = batch_size
+        self.training = training
+        self.repeats = repeats if training else 1
+        self.steps_per_epoch = steps_per_epoch
+        self.flip = flip and training
+        self.seed = seed
+        self.epoch = 0
+        self._shuffle()
+
+    def __len__(self) -> int:
+        if self.steps_per_epoch is not None:
+            return self.steps_per_epoch
+        total = len(self.images) * self.repeats
+        return total // self.batch_size if self.training else -(-total // self.batch_size)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Batch `index`, `(batch, height, width, channels)` float32."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        batch = self.images[rows]
+        if batch.dtype == np.uint8:
+            batch = batch.astype("float32") * np.float32(1.0 / 255.0)
+        if self.flip:
+            random = np.random.default_rng((self.seed, self.epoch, index))
+            mirrored = random.random(len(batch)) < 0.5
+            batch[mirrored] = batch[mirrored, :, ::-1]
+        return batch
+
+    def __iter__(self) -> Any:
+        return (self[index] for index in range(len(self)))
+
+    def on_epoch_end(self) -> None:
+        """Shuffles for the next epoch; Keras calls it."""
+        self.epoch += 1
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        number = len(self.images)
+        if not self.training:
+            self._order = np.arange(number)
+            return
+        random = np.random.default_rng((self.seed, self.epoch))
+        passes = -(-len(self) * self.batch_size // number)
+        self._order = np.concatenate([random.permutation(number) for _ in range(passes)])

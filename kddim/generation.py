@@ -1,0 +1,72 @@
+"""Generated images to files: what `kddim generate` calls."""
+
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from kddim.images import grid, save_png, to_uint8
+from kddim.runs import check_output
+
+
+def check_images_output(path: str | os.PathLike, overwrite: bool) -> Path:
+    """A path for images: a folder, a `.png` (grid) or a `.npz` file.
+
+    Raises:
+        ValueError: it exists and `overwrite` is not set, or has another ending.
+    """
+    path = check_output(path, overwrite)
+    file_wanted = path.suffix.lower() in (".png", ".npz")
+    if path.suffix and not file_wanted and not path.is_dir():
+        raise ValueError(f"Expected a folder, a .png or a .npz file as output. Received: {path}")
+    if path.exists() and path.is_dir() == file_wanted:
+        kind = "folder" if path.is_dir() else "file"
+        raise ValueError(
+            f"Expected to write a {path.suffix or 'folder'} there. Received: {path}, a {kind}"
+        )
+    return path
+
+
+def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
+    """Writes images as one of three forms, whole or not at all.
+
+    Args:
+        images: `(n, height, width, channels)` floats in [0, 1].
+        path: ending `.png`: one grid; ending `.npz`: an array `images`, uint8; else a
+            folder with `00000.png`, `00001.png` ... and `grid.png`.
+        overwrite: replaces files of these names.
+
+    Returns:
+        The path.
+    """
+    path = check_images_output(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = math.ceil(math.sqrt(len(images) * 2))  # twice as wide as high
+    if path.suffix.lower() == ".png":
+        return save_png(path, grid(images, columns))
+    if path.suffix.lower() == ".npz":
+        partial = path.with_name(f".{path.stem}.partial.npz")
+        np.savez_compressed(partial, images=to_uint8(images))
+        os.replace(partial, path)
+        return path
+    _write_folder(images, path, columns)
+    return path
+
+
+def _write_folder(images: np.ndarray, path: Path, columns: int) -> None:
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        for index, pixels in enumerate(to_uint8(images)):
+            save_png(partial / f"{index:05d}.png", pixels)
+        save_png(partial / "grid.png", grid(images, columns))
+        if path.exists():
+            for file in partial.iterdir():
+                os.replace(file, path / file.name)
+        else:
+            partial.chmod(0o755)  # a temporary folder is its owner's alone
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,181 @@
+"""Arrays of images: checks, batches, pixels, grids, PNG files."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from PIL import Image
+
+from kddim.backend import to_numpy
+
+
+def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, None)) -> np.ndarray:
+    """Images as a NumPy array, once they are seen to be floats in [0, 1].
+
+    Args:
+        images: array or tensor `(batch, height, width, channels)`.
+        image_shape: the `(height, width, channels)` expected; None allows any.
+
+    Raises:
+        ValueError: another shape, no image, an integer type, values that are not
+            finite or lie outside [0, 1].
+    """
+    array = to_numpy(images)
+    wanted = "(batch, {}, {}, {})".format(
+        *(w or n for w, n in zip(image_shape, ("height", "width", "channels")))
+    )
+    fits = array.ndim == 4 and all(w in (None, s) for w, s in zip(image_shape, array.shape[1:]))
+    if not fits or not len(array):
+        raise ValueError(f"Expected images of shape {wanted}. Received: shape {array.shape}")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            f"Expected float images in [0, 1]. Received: {array.dtype}. Divide uint8 images by 255."
+        )
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise ValueError("Expected finite pixel values. Received: NaN or infinity among them")
+    if low < -1e-4 or high > 1.0 + 1e-4:
+        raise ValueError(
+            "Expected pixel values in [0, 1]. "
+            f"Received: values from {low:.4g} to {high:.4g}. Rescale them."
+        )
+    return array
+
+
+def images_of(batch: Any) -> Any:
+    """The images of a batch that may hold labels beside them.
+
+    Raises:
+        ValueError: the batch is a dictionary.
+    """
+    if isinstance(batch, dict):
+        raise ValueError(
+            "Expected batches of images, or of (images, labels). Received: a dictionary with "
+            f"keys {sorted(map(str, batch))}. Map the data set to its images first."
+        )
+    return batch[0] if isinstance(batch, (tuple, list)) else batch
+
+
+def iterate_batches(data: Any, batch_size: int = 256) -> Iterator[Any]:
+    """The batches of images of a data set, once through, labels dropped.
+
+    Args:
+        data: an array or tensor of images, or `tf.data`, `keras.utils.PyDataset`, a
+            torch `DataLoader`, any iterable of batches.
+        batch_size: of the batches that an array is cut into.
+
+    Raises:
+        ValueError: the data set never ends, or is no data set.
+    """
+    if hasattr(data, "shape") and hasattr(data, "dtype"):
+        for start in range(0, len(data), batch_size):
+            yield data[start : start + batch_size]
+    elif isinstance(data, keras.utils.PyDataset):
+        if data.num_batches is None:
+            raise ValueError("Expected a data set that ends. Received: an endless PyDataset")
+        for index in range(data.num_batches):
+            yield images_of(data[index])
+    elif hasattr(data, "cardinality") and int(data.cardinality()) == -1:
+        raise ValueError("Expected a data set that ends. Received: one repeated without end")
+    elif hasattr(data, "__iter__"):
+        for batch in data:
+            yield images_of(batch)
+    else:
+        raise ValueError(
+            "Expected an array of images or an iterable of batches. "
+            f"Received: {type(data).__name__}"
+        )
+
+
+def first_batch(data: Any) -> Any | None:
+    """The first batch of images, where looking does not use it up; else None."""
+    if hasattr(data, "shape") and hasattr(data, "dtype"):
+        return data
+    if isinstance(data, keras.utils.PyDataset):
+        return images_of(data[0])
+    if hasattr(data, "take"):  # tf.data
+        return next((images_of(batch) for batch in data.take(1)), None)
+    return None
+
+
+def take_images(data: Any, num_images: int | None, image_shape: Sequence[int | None]) -> np.ndarray:
+    """The first images of a data set as one float32 array.
+
+    Args:
+        data: see `iterate_batches`.
+        num_images: at most so many; None takes all.
+        image_shape: `(height, width, channels)` expected.
+
+    Returns:
+        `(n, height, width, channels)`, `n <= num_images`.
+
+    Raises:
+        ValueError: no image, or images that `check_images` refuses.
+    """
+    taken: list[np.ndarray] = []
+    count = 0
+    for batch in iterate_batches(data):
+        taken.append(check_images(batch, image_shape).astype("float32"))
+        count += len(taken[-1])
+        if num_images is not None and count >= num_images:
+            break
+    if not taken:
+        raise ValueError("Expected at least one batch of images. Received: an empty data set")
+    return np.concatenate(taken)[:num_images]
+
+
+def to_uint8(images: Any) -> np.ndarray:
+    """Floats in [0, 1] to uint8, rounded to the nearest."""
+    return (np.clip(to_numpy(images), 0.0, 1.0) * 255.0 + 0.5).astype("uint8")
+
+
+def grid(images: Any, num_cols: int, padding: int = 2, scale: int | None = None) -> np.ndarray:
+    """Lays images out in rows on white.
+
+    Args:
+        images: `(n, height, width, channels)` floats in [0, 1].
+        num_cols: images a row.
+        padding: pixels between images, before scaling.
+        scale: each pixel becomes a square of so many; by default, small images grow
+            to at least 64 pixels.
+
+    Returns:
+        uint8 `(rows, columns, channels)`.
+    """
+    pixels = to_uint8(images)
+    number, height, width, channels = pixels.shape
+    num_rows = -(-number // num_cols)
+    scale = scale or max(1, -(-64 // max(height, width)))
+    padding *= max(1, scale // 4)
+    pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = height * scale + padding, width * scale + padding
+    canvas = np.full(
+        (num_rows * height + padding, num_cols * width + padding, channels), 255, "uint8"
+    )
+    for index in range(number):
+        top = padding + index // num_cols * height
+        left = padding + index % num_cols * width
+        canvas[top : top + height - padding, left : left + width - padding] = pixels[index]
+    return canvas
+
+
+def save_png(path: str | os.PathLike, pixels: np.ndarray) -> Path:
+    """Writes one image, whole or not at all.
+
+    Args:
+        path: file to write; its folder is made where it is missing.
+        pixels: uint8 `(height, width, channels)` with 1, 3 or 4 channels. Any other
+            number is written as that many grey panels side by side.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if pixels.shape[-1] not in (1, 3, 4):
+        pixels = np.concatenate(np.split(pixels, pixels.shape[-1], axis=-1), axis=1)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    partial = path.with_name(f".{path.name}.partial")
+    image.save(partial, format="PNG")
+    os.replace(partial, path)
+    return path

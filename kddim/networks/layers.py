@@ -1,0 +1,112 @@
+"""Layers that the networks and the model share."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kddim.images import check_images, iterate_batches
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+class SinusoidalEmbedding(keras.layers.Layer):
+    """Sines and cosines of a number at geometrically spaced frequencies.
+
+    `[sin(2 pi f_i x), cos(2 pi f_i x)]`, with `f_i` from 1 to `max_frequency`: the
+    noise-level embedding of the keras.io example. It is computed in float32 under
+    every dtype policy: at 1,000 turns a unit, half precision would keep no phase.
+
+    Args:
+        dims: length of the embedding, even, at least 4.
+        max_frequency: the highest frequency, in turns per unit, above 1.
+
+    Shapes: `(..., 1)` to `(..., dims)`.
+    """
+
+    def __init__(self, dims: int = 32, max_frequency: float = 1000.0, **kwargs: Any):
+        kwargs.pop("dtype", None)
+        super().__init__(dtype="float32", **kwargs)
+        if dims < 4 or dims % 2:
+            raise ValueError(f"Expected an even `dims` of at least 4. Received: {dims}")
+        self.dims = dims
+        self.max_frequency = max_frequency
+        # The float32 operations of the example, in an order that gives its very
+        # numbers: one float32 rounding at 1,000 turns is half a milliradian of phase.
+        exponents = np.linspace(0.0, np.log(np.float32(max_frequency)), dims // 2, dtype="float32")
+        frequencies = np.exp(exponents.astype("float64")).astype("float32")
+        self._angular_speeds = np.float32(2.0 * np.pi) * frequencies
+
+    def call(self, inputs):
+        angles = ops.convert_to_tensor(self._angular_speeds) * inputs
+        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.dims)
+
+    def get_config(self):
+        return {**super().get_config(), "dims": self.dims, "max_frequency": self.max_frequency}
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+class ImageNormalization(keras.layers.Normalization):
+    """Images in [0, 1] to zero mean and unit variance per channel.
+
+    A `keras.layers.Normalization` over the last axis, in float32 under every dtype
+    policy. Its statistics are read from variables at every call, so that a compiled
+    step sees those of a later `adapt` or `load_weights` too.
+
+    Shapes: `(batch, height, width, channels)` to the same.
+    """
+
+    def __init__(self, **kwargs: Any):
+        kwargs.pop("dtype", None)
+        kwargs.setdefault("axis", -1)
+        super().__init__(dtype="float32", **kwargs)
+
+    def adapt(self, data: Any) -> None:
+        """Measures mean and variance of each channel over a data set.
+
+        Args:
+            data: images in [0, 1], `(batch, height, width, channels)`: an array, or
+                anything that yields batches, with or without labels: `tf.data`,
+                `keras.utils.PyDataset`, a torch `DataLoader`, an iterable. It is read
+                once, from beginning to end; sums are kept in float64.
+
+        Raises:
+            ValueError: no image, another number of channels than the layer's, values
+                that are not finite or outside [0, 1].
+        """
+        count, total, squares = 0, 0.0, 0.0
+        for images in iterate_batches(data):
+            shape = self._build_input_shape[1:] if self.built else (None, None, None)
+            images = check_images(images, (None, None, shape[-1])).astype("float64")
+            if not self.built:
+                self.build(images.shape)
+            pixels = images.reshape(-1, images.shape[-1])
+            # Shifted by a half, which the mean of pixels is near: less cancellation.
+            count += len(pixels)
+            total = total + (pixels - 0.5).sum(axis=0)
+            squares = squares + ((pixels - 0.5) ** 2).sum(axis=0)
+        if not count:
+            raise ValueError("Expected at least one batch of images to adapt to. Received: none")
+        mean = total / count
+        self.adapt_mean.assign(mean + 0.5)
+        self.adapt_variance.assign(np.maximum(squares / count - mean**2, 0.0))
+        self.count.assign(1)
+        self.finalize_state()
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the statistics were measured or loaded, not just initialised."""
+        mean, variance = np.asarray(self.adapt_mean), np.asarray(self.adapt_variance)
+        return bool(int(self.count) > 0 or np.any(mean != 0.0) or np.any(variance != 1.0))
+
+    def call(self, inputs):
+        scale = ops.maximum(ops.sqrt(self.adapt_variance.value), keras.config.epsilon())
+        return (ops.cast(inputs, "float32") - self.adapt_mean.value) / scale
+
+    def denormalize(self, inputs: Any) -> Any:
+        """The inverse of a call, without clipping."""
+        deviation = ops.sqrt(self.adapt_variance.value)
+        return self.adapt_mean.value + ops.cast(inputs, "float32") * deviation

@@ -1,0 +1,115 @@
+"""The residual UNet of the keras.io example."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from kddim.networks.layers import SinusoidalEmbedding
+
+
+def residual_unet(
+    image_size: int | tuple[int, int],
+    widths: Sequence[int] = (32, 64, 96, 128),
+    block_depth: int = 2,
+    *,
+    channels: int = 3,
+    embedding_dims: int = 32,
+    embedding_max_frequency: float = 1000.0,
+    name: str = "residual_unet",
+) -> keras.Model:
+    """A UNet of residual blocks, conditioned on the variance of the noise.
+
+    The network of the keras.io example "Denoising Diffusion Implicit Models", layer
+    for layer and weight for weight in the same order: residual blocks with batch
+    normalisation (no centre, no scale) and swish, average pooling down, bilinear
+    upsampling up, and a last convolution that starts at zero, so that an untrained
+    network predicts zero.
+
+    Args:
+        image_size: height and width in pixels, divisible by `2**(len(widths) - 1)`;
+            an int or `(height, width)`.
+        widths: channels of each level, the finest first.
+        block_depth: residual blocks a level, at least 1.
+        channels: channels of the images.
+        embedding_dims: length of the noise embedding.
+        embedding_max_frequency: its highest frequency; its lowest is 1.
+        name: the model's name.
+
+    Returns:
+        A functional model `[noisy_images (batch, height, width, channels),
+        noise_variances (batch, 1, 1, 1)] -> prediction`, of the images' shape, float32.
+
+    Raises:
+        ValueError: a size that is not divisible, or an empty or non-positive option.
+    """
+    height, width = check_image_size(image_size)
+    widths = _check_structure((height, width), widths, block_depth, channels)
+    noisy_images = keras.Input((height, width, channels), name="noisy_images")
+    noise_variances = keras.Input((1, 1, 1), name="noise_variances")
+
+    e = SinusoidalEmbedding(embedding_dims, embedding_max_frequency)(noise_variances)
+    e = layers.UpSampling2D((height, width), interpolation="nearest")(e)
+    x = layers.Conv2D(widths[0], kernel_size=1)(noisy_images)
+    x = layers.Concatenate()([x, e])
+
+    skips: list[Any] = []
+    for level_width in widths[:-1]:
+        for _ in range(block_depth):
+            x = _residual_block(x, level_width)
+            skips.append(x)
+        x = layers.AveragePooling2D(pool_size=2)(x)
+    for _ in range(block_depth):
+        x = _residual_block(x, widths[-1])
+    for level_width in reversed(widths[:-1]):
+        x = layers.UpSampling2D(size=2, interpolation="bilinear")(x)
+        for _ in range(block_depth):
+            x = layers.Concatenate()([x, skips.pop()])
+            x = _residual_block(x, level_width)
+
+    # The prediction leaves the network in float32 under mixed precision too.
+    x = layers.Conv2D(channels, kernel_size=1, kernel_initializer="zeros", dtype="float32")(x)
+    return keras.Model([noisy_images, noise_variances], x, name=name)
+
+
+def _residual_block(x: Any, width: int) -> Any:
+    residual = x if x.shape[-1] == width else layers.Conv2D(width, kernel_size=1)(x)
+    # Centre and scale would be redundant before a convolution with a bias.
+    x = layers.BatchNormalization(center=False, scale=False)(x)
+    x = layers.Conv2D(width, kernel_size=3, padding="same", activation="swish")(x)
+    x = layers.Conv2D(width, kernel_size=3, padding="same")(x)
+    return layers.Add()([x, residual])
+
+
+def check_image_size(image_size: Any) -> tuple[int, int]:
+    """`image_size` as `(height, width)`.
+
+    Raises:
+        ValueError: it is neither a positive int nor a pair of such.
+    """
+    pair = (image_size, image_size) if hasattr(image_size, "__index__") else tuple(image_size)
+    if len(pair) != 2 or not all(hasattr(v, "__index__") and int(v) > 0 for v in pair):
+        raise ValueError(
+            f"Expected `image_size` as a positive int or (height, width). Received: {image_size!r}"
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _check_structure(
+    size: tuple[int, int], widths: Sequence[int], block_depth: int, channels: int
+) -> tuple[int, ...]:
+    widths = tuple(int(w) for w in widths)
+    if not widths or min(widths) < 1 or block_depth < 1 or channels < 1:
+        raise ValueError(
+            "Expected at least one width, and widths, block_depth and channels of at least 1. "
+            f"Received: widths={widths}, block_depth={block_depth}, channels={channels}"
+        )
+    factor = 2 ** (len(widths) - 1)
+    if size[0] % factor or size[1] % factor:
+        raise ValueError(
+            f"Expected an image size divisible by {factor} (2**(len(widths) - 1), for "
+            f"{len(widths)} widths). Received: {size[0]}x{size[1]}. "
+            "Use another size or fewer widths."
+        )
+    return widths

@@ -1,0 +1,42 @@
+"""Curves, drawn with Matplotlib into PNG files."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title: str = "") -> Path:
+    """Draws losses and KID over epochs.
+
+    Args:
+        rows: one dictionary an epoch, with `epoch`, `n_loss`, and where they are known
+            `val_n_loss` and `val_kid`.
+        path: PNG file to write.
+        title: of the figure.
+    """
+    # Without pyplot: no window, no global state, and none of a notebook's own figures.
+    from matplotlib.figure import Figure
+
+    measured = [row for row in rows if row.get("val_kid") is not None]
+    figure = Figure(figsize=(10 if measured else 5.5, 3.8), layout="constrained")
+    axes = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
+    for key, label in (("n_loss", "training"), ("val_n_loss", "validation (EMA network)")):
+        known = [row for row in rows if row.get(key) is not None]
+        axes[0].plot([r["epoch"] for r in known], [r[key] for r in known], label=label)
+    axes[0].set(xlabel="epoch", ylabel="n_loss, loss of the predicted noise")
+    axes[0].legend()
+    if measured:
+        epochs, values = [r["epoch"] for r in measured], [r["val_kid"] for r in measured]
+        axes[1].plot(epochs, values, marker=".", color="C2")
+        axes[1].set(xlabel="epoch", ylabel="val_kid")
+        if min(values) > 0:
+            axes[1].set_yscale("log")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    figure.suptitle(title)
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=100)
+    os.replace(partial, path)
+    return path

@@ -1,0 +1,57 @@
+"""Options given as a name, a configuration or an object: how they become objects."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import keras
+
+T = TypeVar("T")
+
+
+class Configurable:
+    """A frozen dataclass whose fields are its configuration.
+
+    Subclasses decorated with `@dataclasses.dataclass(frozen=True)` get `get_config`,
+    `from_config`, equality, hashing and a readable `repr` from their fields. For
+    saving inside a `.keras` file, register them with
+    `@keras.saving.register_keras_serializable(package=...)`.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as plain Python values."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]):
+        """The object that `get_config` described."""
+        return cls(**config)
+
+
+def resolve(identifier: Any, kind: str, base: type[T], names: Mapping[str, type[T]]) -> T:
+    """Turns a name, a serialised configuration or an object into an object.
+
+    Args:
+        identifier: a key of `names`, what `keras.saving.serialize_keras_object` gave
+            for such an object, or an instance of `base`.
+        kind: the word for error messages, such as "schedule".
+        base: the class that the result is an instance of.
+        names: the built-in classes by name.
+
+    Raises:
+        ValueError: `identifier` is an unknown name, or of another type.
+    """
+    if isinstance(identifier, base):
+        return identifier
+    if isinstance(identifier, str) and identifier in names:
+        return names[identifier]()
+    if isinstance(identifier, Mapping) and "class_name" in identifier:
+        restored = keras.saving.deserialize_keras_object(dict(identifier))
+        if isinstance(restored, base):
+            return restored
+    raise ValueError(
+        f"Unknown {kind}: expected one of {', '.join(map(repr, names))}, a "
+        f"`{base.__name__}` object, or the configuration of one. "
+        f"Received: {identifier!r}"
+    )

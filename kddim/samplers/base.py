@@ -1,0 +1,195 @@
+"""The loop that every sampler shares."""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kddim import latents, registry
+from kddim.backend import to_numpy
+from kddim.samplers import times as time_grids
+from kddim.schedules import Schedule
+
+Denoiser = Callable[[Any, Any, Any], tuple[Any, Any]]
+Callback = Callable[[int, Any, Any], Any]
+Clip = tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """The rates along a time grid, each `(diffusion_steps,)` float64.
+
+    `noise` and `signal` belong to the time a step starts from, `next_noise` and
+    `next_signal` to the one it leads to.
+    """
+
+    noise: np.ndarray
+    signal: np.ndarray
+    next_noise: np.ndarray
+    next_signal: np.ndarray
+
+
+class Sampler(registry.Configurable, abc.ABC):
+    """Turns noise into images, step by step.
+
+    A sampler is immutable. What it computes falls into two parts, so that one compiled
+    step serves every step of every grid:
+
+    - `coefficients` runs once, on the host in float64: from the rates along the grid
+      to the numbers that each step needs;
+    - `step` runs `diffusion_steps` times, compiled: from the noisy images, the state
+      and this step's numbers to the next noisy images.
+
+    A subclass is a frozen dataclass that lists its options, `times` and `clip` last;
+    docs/extending.md adds one in one file.
+
+    Args:
+        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing
+            times in [0, 1].
+        clip: `(low, high)`, to which predicted (normalised) images are clipped, the
+            predicted noises being recomputed from them; None does not clip.
+    """
+
+    # Defaults for subclasses that do not list these two among their fields.
+    times: time_grids.Times = "uniform"
+    clip: Clip = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "times", time_grids.check(self.times))
+        if self.clip is not None:
+            clip = tuple(float(v) for v in self.clip)
+            if len(clip) != 2 or not clip[0] < clip[1]:
+                raise ValueError(
+                    f"Expected `clip` as (low, high), low < high. Received: {self.clip}"
+                )
+            object.__setattr__(self, "clip", clip)
+
+    # What a subclass defines.
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether steps add fresh noise; then `step` is given some."""
+        return False
+
+    @abc.abstractmethod
+    def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        """The numbers that each step needs, each `(diffusion_steps,)`, by name."""
+
+    def initial_state(self, initial_noise: Any) -> tuple:
+        """What the first step receives as state (a multistep method's history)."""
+        return ()
+
+    @abc.abstractmethod
+    def step(
+        self, denoise: Denoiser, noisy_images: Any, state: tuple, coefficients: dict, noises: Any
+    ) -> tuple[Any, Any, tuple]:
+        """One step.
+
+        Args:
+            denoise: `(noisy_images, noise_rate, signal_rate) -> (pred_noises,
+                pred_images)`, here with scalar rates; clipping is done already.
+            noisy_images: tensor `(batch, ...)`.
+            state: what the last step returned, of the structure of `initial_state`.
+            coefficients: this step's scalars, by name.
+            noises: standard normal, like `noisy_images`; None if not `stochastic`.
+
+        Returns:
+            `(next_noisy_images, pred_images, next_state)`.
+        """
+
+    # What all samplers share.
+
+    def num_evaluations(self, diffusion_steps: int) -> int:
+        """How often the network is called (NFE) for so many steps."""
+        return time_grids.check_steps(diffusion_steps)
+
+    def sample(
+        self,
+        denoise: Denoiser,
+        schedule: Schedule,
+        initial_noise: Any,
+        diffusion_steps: int,
+        *,
+        seed: int | None = None,
+        start: int = 0,
+        callback: Callback | None = None,
+        compile_step: Callable[[Callable], Callable] | None = None,
+    ) -> Any:
+        """Samples images.
+
+        Args:
+            denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises,
+                pred_images)`, with rates of shape `(batch, 1, 1, 1)`.
+            schedule: diffusion time to rates.
+            initial_noise: `(batch, height, width, channels)`, floats. Their precision
+                is that of the computation.
+            diffusion_steps: S, at least 1.
+            seed: of the noise that stochastic samplers add; None draws a fresh one.
+            start: index of the first image, for sampling one seed in several batches.
+            callback: `callback(step, noisy_images, pred_images)` after each step, with
+                the noisy images at that step's next time. Returning `True` stops.
+            compile_step: turns the step, a function of `(noisy_images, state,
+                coefficients, noises)`, into a faster one. By default it runs as it is.
+
+        Returns:
+            The last step's `pred_images`, a backend tensor.
+
+        Raises:
+            ValueError: zero steps, or times that do not fit them.
+        """
+        coefficients = self.coefficients(self.rates(schedule, diffusion_steps))
+        seed = latents.resolve_seed(seed) if self.stochastic else 0
+        noisy_images = ops.convert_to_tensor(initial_noise)
+        shape, dtype = (
+            tuple(noisy_images.shape),
+            keras.backend.standardize_dtype(noisy_images.dtype),
+        )
+        state = self.initial_state(noisy_images)
+        pred_images = None
+
+        def one_step(noisy_images, state, scalars, noises):
+            return self.step(self._wrap(denoise), noisy_images, state, scalars, noises)
+
+        one_step = compile_step(one_step) if compile_step else one_step
+        for step in range(diffusion_steps):
+            scalars = {
+                name: ops.convert_to_tensor(np.asarray(values[step], dtype))
+                for name, values in coefficients.items()
+            }
+            noises = None
+            if self.stochastic:
+                drawn = latents.noise(shape[0], shape[1:], seed, start, draw=step + 1)
+                noises = ops.convert_to_tensor(drawn.astype(dtype))
+            noisy_images, pred_images, state = one_step(noisy_images, state, scalars, noises)
+            if callback is not None and callback(step, noisy_images, pred_images) is True:
+                break
+        return pred_images
+
+    def rates(self, schedule: Schedule, diffusion_steps: int) -> Rates:
+        """The rates along this sampler's grid."""
+        times = time_grids.grid(self.times, schedule, diffusion_steps)
+        noise, signal = (to_numpy(r).astype("float64") for r in schedule(times))
+        return Rates(noise[:-1], signal[:-1], noise[1:], signal[1:])
+
+    def _wrap(self, denoise: Denoiser) -> Denoiser:
+        """`denoise` for scalar rates, with predictions of the images' type, clipped."""
+
+        def wrapped(noisy_images, noise_rate, signal_rate):
+            dtype = noisy_images.dtype
+            ones = (noisy_images.shape[0],) + (1,) * (len(noisy_images.shape) - 1)
+            predictions = denoise(
+                noisy_images,
+                ops.broadcast_to(noise_rate, ones),
+                ops.broadcast_to(signal_rate, ones),
+            )
+            pred_noises, pred_images = (ops.cast(p, dtype) for p in predictions)
+            if self.clip is not None:
+                pred_images = ops.clip(pred_images, *self.clip)
+                pred_noises = (noisy_images - signal_rate * pred_images) / noise_rate
+            return pred_noises, pred_images
+
+        return wrapped
