@@ -184,7 +184,7 @@ class DiffusionModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss between target and prediction, plus the network's regularisation."""
         if sample_weight is not None:
-            raise ValueError("Expected no sample weights: every image weighs the same.")
+            raise ValueError("Expected no sample_weight: every image weighs the same.")
         loss = ops.mean(self._pixel_loss(y_pred["target"], y_pred["prediction"]))
         return loss + sum(self.losses) if self.losses else loss
 
@@ -241,12 +241,12 @@ class DiffusionModel(keras.Model):
             ValueError: `model.normalizer` was not adapted, or the images are of
                 another size than the model's or leave [0, 1].
         """
-        self._check_data(x)
+        self._check_data(x, kwargs)
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measures the losses of the EMA network, like `keras.Model.evaluate`."""
-        self._check_data(x)
+        self._check_data(x, kwargs)
         return super().evaluate(x, *args, **kwargs)
 
     # Diffusion.
@@ -502,7 +502,10 @@ class DiffusionModel(keras.Model):
                 f"Expected images of shape (batch, {_join(self.image_shape)}). Received: {shape}"
             )
 
-    def _check_data(self, data: Any) -> None:
+    def _check_data(self, data: Any, options: dict[str, Any]) -> None:
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(f"Expected no {name}: every image weighs the same.")
         batch = first_batch(data)
         if batch is not None:
             check_images(batch, self.image_shape)

@@ -170,11 +170,12 @@ class LinearBetaSchedule(Schedule):
         table = -self._log_alpha_bars
         if xp is np:
             return np.interp(-log_alpha_bars, table, np.linspace(0.0, 1.0, len(table)))
-        table = xp.cast(table, log_alpha_bars.dtype)
-        index = xp.clip(xp.searchsorted(table, -log_alpha_bars) - 1, 0, self.num_timesteps - 1)
+        table, flat = xp.cast(table, log_alpha_bars.dtype), xp.reshape(-log_alpha_bars, (-1,))
+        index = xp.clip(xp.searchsorted(table, flat) - 1, 0, self.num_timesteps - 1)
         left, right = xp.take(table, index), xp.take(table, index + 1)
-        fraction = xp.clip((-log_alpha_bars - left) / (right - left), 0.0, 1.0)
-        return (xp.cast(index, fraction.dtype) + fraction) / self.num_timesteps
+        fraction = xp.clip((flat - left) / (right - left), 0.0, 1.0)
+        times = (xp.cast(index, fraction.dtype) + fraction) / self.num_timesteps
+        return xp.reshape(times, xp.shape(log_snr))
 
     def training_times(self, uniform: Any) -> Any:
         xp = array_module(uniform)

@@ -22,7 +22,7 @@ DIGITS_DEFAULTS: dict[str, Any] = {
     "widths": (32, 64, 96),
     "epochs": 100,
     "repeats": 1,
-    "every": 5,
+    "every": 10,
 }
 # The settings of the keras.io example.
 EXAMPLE_DEFAULTS: dict[str, Any] = {
@@ -59,7 +59,7 @@ class TrainingConfig:
         kid_encoder: "auto", "inception_v3", "random_conv" or "none".
         kid_images: images generated for each KID, and at most so many real ones.
         kid_steps: diffusion steps of them.
-        every: epochs between KIDs and sample grids; 5 for digits, else 1.
+        every: epochs between KIDs and sample grids; 10 for digits, else 1.
         seed: of everything random.
     """
 

@@ -56,7 +56,7 @@ from kddim.cli.common import interactive, parse_size, parse_widths, runtime_opti
     "--kid-steps", type=int, default=5, show_default=True, help="Diffusion steps of them."
 )
 @click.option(
-    "--every", type=int, help="Epochs between KIDs and sample grids.  [default: 1; digits: 5]"
+    "--every", type=int, help="Epochs between KIDs and sample grids.  [default: 1; digits: 10]"
 )
 @runtime_options
 def train(output: str, overwrite: bool, **options: object) -> None:

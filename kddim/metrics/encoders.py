@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def _auto(image_size: int) -> Encoder:
 
 
 @contextlib.contextmanager
-def _short_timeout(seconds: float = 10.0):
+def _short_timeout(seconds: float = 10.0) -> Iterator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -145,6 +145,18 @@ def from_model(model: keras.Model, description: str) -> Encoder:
     return Encoder(description, lambda images: forward(ops.convert_to_tensor(images)), channels)
 
 
+@contextlib.contextmanager
+def _float32() -> Iterator[None]:
+    """Layers built inside compute in float32, whatever the policy of the run."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@_float32()
 def inception_v3(
     image_size: int = 75, weights: str | os.PathLike | None = "imagenet"
 ) -> keras.Model:
@@ -192,37 +204,43 @@ def inception_v3(
     return keras.Model(images, network(x), name="inception_encoder")
 
 
-def random_conv(channels: int = 3, widths: tuple[int, ...] = (64, 128, 256)) -> keras.Model:
+@_float32()
+def random_conv(
+    channels: int = 3, widths: tuple[int, ...] = (32, 64, 128), cells: int = 4
+) -> keras.Model:
     """A fixed random convolutional network: deterministic, and offline.
 
-    Three levels of random 3x3 filters and rectifiers, each averaged over positions.
-    Random features still tell distributions of images apart, but not as eyes do: its
-    scores are honest only for comparing models on one data set.
+    Levels of random 3x3 filters and rectifiers, each averaged over the cells of a
+    coarse grid, so that layout counts as well as texture. Random features tell
+    distributions of images apart, but not as eyes do: their scores are honest only for
+    comparing models on one data set.
 
     Args:
         channels: of the images; grey ones are repeated to it.
         widths: filters of each level.
+        cells: rows and columns of the grid.
 
     Returns:
-        A model on images in [0, 1] of any size from 4x4, to `(batch, sum(widths))`
-        features. The weights are the same on every machine and backend.
+        A model on images in [0, 1] of any size from 4x4, to
+        `(batch, sum(widths) * cells**2)` features. Its weights are the same on every
+        machine and backend.
     """
     random = np.random.Generator(np.random.Philox(key=20240229))
     images = keras.Input((None, None, channels))
     x = layers.Rescaling(2.0, offset=-1.0)(images)
-    pooled, kernels = [], []
+    pooled, weights = [], []
     for level, width in enumerate(widths):
         if level:
             x = layers.AveragePooling2D(2, padding="same")(x)
+        kernel = random.standard_normal((3, 3, x.shape[-1], width))
+        kernel *= np.sqrt(2.0 / (9 * x.shape[-1]))  # keeps the variance through rectifiers
+        bias = 0.2 * random.standard_normal(width)
         convolution = layers.Conv2D(width, 3, padding="same", activation="relu")
-        fan_in = 9 * x.shape[-1]
-        kernel = random.standard_normal((3, 3, x.shape[-1], width)) * np.sqrt(2.0 / fan_in)
-        bias = random.standard_normal(width) * 0.2
         x = convolution(x)
-        kernels.append((convolution, kernel, bias))
-        pooled.append(layers.GlobalAveragePooling2D()(x))
+        weights.append((convolution, [kernel, bias]))
+        pooled.append(layers.Flatten()(layers.AdaptiveAveragePooling2D(cells)(x)))
     model = keras.Model(images, layers.Concatenate()(pooled), name="random_conv")
-    for convolution, kernel, bias in kernels:
-        convolution.set_weights([kernel, bias])
+    for convolution, values in weights:
+        convolution.set_weights(values)
     model.trainable = False
     return model

@@ -78,7 +78,7 @@ class KID(keras.metrics.Metric):
             ValueError: images of another shape or range; with "example", fewer than two.
         """
         if sample_weight is not None:
-            raise ValueError("Expected no sample weights: every image weighs the same.")
+            raise ValueError("Expected no sample_weight: every image weighs the same.")
         real, generated = (
             self._features.encode(real_images),
             self._features.encode(generated_images),

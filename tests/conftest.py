@@ -1,0 +1,51 @@
+"""What all tests share: a quiet start, no windows, and small models."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["MPLBACKEND"] = "Agg"
+
+import keras
+import numpy as np
+import pytest
+
+import kddim
+
+
+@pytest.fixture(autouse=True)
+def reproducible():
+    """Every test starts from the same global seed, in float32."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def images():
+    """64 smooth colour images, 16x16, in [0, 1]."""
+    random = np.random.default_rng(0)
+    coarse = random.random((64, 4, 4, 3)).astype("float32")
+    return coarse.repeat(4, axis=1).repeat(4, axis=2)
+
+
+@pytest.fixture
+def model(images):
+    """A small adapted, compiled model whose networks predict something.
+
+    The last convolution starts at zero; random weights in its place make every sampler
+    and every weight matter.
+    """
+    return make_model(images)
+
+
+def make_model(images, **options):
+    """A small model for `images`, adapted and compiled, with random output weights."""
+    options = {"widths": (8, 16, 24), "block_depth": 1, "channels": images.shape[-1]} | options
+    model = kddim.DiffusionModel(images.shape[1:3], **options)
+    random = np.random.default_rng(1)
+    weights = [0.3 * random.standard_normal(w.shape) for w in model.network.get_weights()[-2:]]
+    for network in (model.network, model.ema_network):
+        network.set_weights(network.get_weights()[:-2] + weights)
+    model.normalizer.adapt(images)
+    model.compile()
+    return model

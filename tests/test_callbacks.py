@@ -1,0 +1,160 @@
+"""Our callbacks, and Keras' own beside them."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kddim
+from kddim.callbacks import BestModelCallback, HistoryCallback, ImageGridCallback, KIDCallback
+
+
+def mean_colours(images):
+    """A tiny encoder: mean and standard deviation of each channel."""
+    return np.concatenate([images.mean((1, 2)), images.std((1, 2))], axis=1)
+
+
+def fit(model, images, *callbacks, epochs=2):
+    return model.fit(
+        images,
+        batch_size=32,
+        epochs=epochs,
+        validation_data=images[:32],
+        verbose=0,
+        callbacks=list(callbacks),
+    )
+
+
+@pytest.mark.backend
+def test_kid_is_in_the_logs_of_the_epochs_it_measures(model, images, tmp_path):
+    kid = KIDCallback(images, mean_colours, num_images=16, diffusion_steps=2)
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.weights.h5",
+        save_weights_only=True,
+        monitor="val_kid",
+        mode="min",
+        save_best_only=True,
+    )
+    history = fit(model, images, kid, checkpoint)
+    values = history.history["val_kid"]
+    assert [(1, values[0]), (2, values[1])] == kid.history
+    assert (tmp_path / "best.weights.h5").is_file()
+    assert kid.protocol["real_images"] == kid.protocol["generated_images"] == 16
+    assert kid.protocol["diffusion_steps"] == 2
+    assert kid.protocol["encoder"] == "mean_colours"
+
+
+@pytest.mark.backend
+def test_kid_is_that_of_the_model_after_the_epoch(model, images):
+    kid = KIDCallback(images, mean_colours, num_images=16, diffusion_steps=2, seed=7)
+    history = fit(model, images, kid, epochs=1)
+    metric = kddim.metrics.KID(mean_colours)
+    metric.update_state(images[:16], model.generate(16, 2, seed=7))
+    assert abs(history.history["val_kid"][0] - metric.result()) < 1e-6
+
+
+def test_real_features_are_computed_once(model, images):
+    batches = []
+
+    def encoder(batch):
+        batches.append(len(batch))
+        return mean_colours(batch)
+
+    fit(model, images, KIDCallback(images, encoder, num_images=16, diffusion_steps=1), epochs=3)
+    assert len(batches) == 1 + 3
+
+
+def test_every_and_the_last_epoch(model, images, tmp_path):
+    kid = KIDCallback(images, mean_colours, num_images=4, diffusion_steps=1, every=2)
+    grids = ImageGridCallback(tmp_path, 1, 2, diffusion_steps=1, every=2)
+    record = HistoryCallback(tmp_path)
+    fit(model, images, kid, grids, record, epochs=5)
+    assert [epoch for epoch, _ in kid.history] == [2, 4, 5]
+    assert sorted(p.name for p in tmp_path.glob("epoch_*")) == [
+        f"epoch_000{n}.png" for n in (2, 4, 5)
+    ]
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == list("12345")
+    assert [bool(row["val_kid"]) for row in rows] == [False, True, False, True, True]
+    assert float(rows[0]["n_loss"]) == pytest.approx(record.rows[0]["n_loss"])
+    assert Image.open(tmp_path / "history.png").size[0] > 500
+
+
+def test_grids_draw_the_same_noises(model, images, tmp_path):
+    for folder in ("a", "b"):
+        callback = ImageGridCallback(tmp_path / folder, 2, 3, diffusion_steps=2)
+        callback.set_model(model)
+        callback.set_params({"epochs": 1})
+        callback.on_epoch_end(0)
+    one, other = (np.asarray(Image.open(tmp_path / f / "epoch_0001.png")) for f in "ab")
+    np.testing.assert_array_equal(one, other)
+    assert one.std() > 1
+
+
+def test_best_model_is_the_one_of_the_lowest_value(model, tmp_path):
+    callback = BestModelCallback(tmp_path / "m.keras")
+    callback.set_model(model)
+    seen = []
+    for epoch, value in enumerate([0.5, float("nan"), 0.2, None, 0.3]):
+        model.ema_network.set_weights([w * 0 + epoch for w in model.ema_network.get_weights()])
+        callback.on_epoch_end(epoch, {} if value is None else {"val_kid": value})
+        seen.append(callback.best_epoch)
+    assert seen == [1, 1, 3, 3, 3]
+    best = keras.saving.load_model(tmp_path / "m.keras")
+    assert best.ema_network.get_weights()[0].max() == 2.0
+
+
+def test_the_standard_callbacks_of_keras(model, images, tmp_path):
+    history = fit(
+        model,
+        images,
+        KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1),
+        keras.callbacks.TensorBoard(tmp_path / "logs"),
+        keras.callbacks.EarlyStopping("val_kid", mode="min", patience=1, min_delta=1e9),
+        keras.callbacks.ReduceLROnPlateau(patience=1, min_delta=10.0),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        epochs=6,
+    )
+    assert len(history.history["loss"]) == 2  # stopped early
+    assert history.history["learning_rate"][-1] == pytest.approx(1e-3)
+    assert float(model.optimizer.learning_rate) < 9e-4
+    assert "val_kid" in (tmp_path / "log.csv").read_text().splitlines()[0]
+    assert list((tmp_path / "logs").rglob("events*"))
+
+
+def test_backup_and_restore_goes_on_where_it_stopped(model, images, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, images, backup, Stop(), epochs=4)
+    history = fit(model, images, keras.callbacks.BackupAndRestore(tmp_path / "backup"), epochs=4)
+    assert len(history.history["loss"]) < 4
+    assert int(model.ema_steps) == int(model.optimizer.iterations)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda x: KIDCallback(x, "inceptio"), "Unknown encoder"),
+        (lambda x: KIDCallback(x, mean_colours, num_images=1), "num_images"),
+        (lambda x: KIDCallback(x, mean_colours, diffusion_steps=0), "diffusion_steps"),
+        (lambda x: KIDCallback(x, mean_colours, every=0), "every"),
+        (lambda x: ImageGridCallback("grids", num_rows=0), "num_rows"),
+    ],
+)
+def test_bad_options_are_refused(images, make, match):
+    with pytest.raises(ValueError, match=match):
+        make(images)
+
+
+def test_kid_refuses_images_of_another_size(model, images):
+    with pytest.raises(ValueError, match=r"\(batch, 16, 16, 3\)"):
+        fit(model, images, KIDCallback(images[:, :8], mean_colours))

@@ -1,0 +1,276 @@
+"""Every sampler keeps the contract; a closed-form Gaussian denoiser is the oracle.
+
+For Gaussian data with mean m and standard deviation s the noisy image at rates (n, a)
+is Gaussian too, and the best prediction of the image is linear in it. The exact map of
+the probability flow ODE from noise to the noisy image at the last time is known.
+"""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kddim import latents, samplers, schedules
+from kddim.backend import to_numpy
+from kddim.samplers import times as time_grids
+
+pytestmark = pytest.mark.backend
+
+MEAN, DEVIATION = 0.3, 0.5
+SCHEDULES = [schedules.CosineSchedule(), schedules.LinearBetaSchedule()]
+each_sampler = pytest.mark.parametrize(
+    "sampler", [cls() for cls in samplers.NAMES.values()] + [samplers.DDIM(1.0)], ids=repr
+)
+
+
+def gaussian_denoiser(noisy_images, noise_rates, signal_rates):
+    """The posterior mean of noise and image, for images of N(MEAN, DEVIATION**2)."""
+    variance = signal_rates**2 * DEVIATION**2 + noise_rates**2
+    residual = noisy_images - signal_rates * MEAN
+    return (
+        noise_rates / variance * residual,
+        MEAN + signal_rates * DEVIATION**2 / variance * residual,
+    )
+
+
+def exact_flow(schedule, noise, start=1.0, end=0.0):
+    """Where the probability flow takes the noisy image of `start`, at time `end`."""
+
+    def moments(time):
+        noise_rate, signal_rate = schedule(np.array([time]))
+        return signal_rate * MEAN, np.sqrt(signal_rate**2 * DEVIATION**2 + noise_rate**2)
+
+    (start_mean, start_deviation), (end_mean, end_deviation) = moments(start), moments(end)
+    return end_mean + end_deviation * (noise - start_mean) / start_deviation
+
+
+def last_noisy_images(sampler, schedule, noise, steps, **options):
+    found = {}
+    sampler.sample(
+        gaussian_denoiser,
+        schedule,
+        noise,
+        steps,
+        callback=lambda step, noisy, pred: found.update(last=to_numpy(noisy)),
+        **options,
+    )
+    return found["last"]
+
+
+def float64_noise(number=16):
+    if keras.backend.backend() == "jax":
+        pytest.skip("JAX computes in float32 unless told otherwise")
+    return np.random.default_rng(0).standard_normal((number, 2, 2, 1))
+
+
+@each_sampler
+def test_callback_sees_every_step_and_the_last_prediction(sampler):
+    noise = latents.initial_noise(3, (4, 4, 2), seed=0)
+    seen = []
+    result = sampler.sample(
+        gaussian_denoiser, SCHEDULES[0], noise, 7, seed=0, callback=lambda *a: seen.append(a)
+    )
+    assert [step for step, _, _ in seen] == list(range(7))
+    assert tuple(result.shape) == noise.shape
+    np.testing.assert_array_equal(to_numpy(seen[-1][2]), to_numpy(result))
+
+
+@each_sampler
+def test_callback_stops_early(sampler):
+    noise = latents.initial_noise(1, (4, 4, 1), seed=0)
+    seen = []
+
+    def callback(step, noisy_images, pred_images):
+        seen.append(step)
+        return step == 2
+
+    sampler.sample(gaussian_denoiser, SCHEDULES[0], noise, 7, seed=0, callback=callback)
+    assert seen == [0, 1, 2]
+
+
+@each_sampler
+def test_batches_of_a_seed_are_parts_of_the_whole(sampler):
+    noise = latents.initial_noise(6, (4, 4, 1), seed=5)
+    whole = to_numpy(sampler.sample(gaussian_denoiser, SCHEDULES[0], noise, 5, seed=5))
+    part = sampler.sample(gaussian_denoiser, SCHEDULES[0], noise[4:], 5, seed=5, start=4)
+    np.testing.assert_allclose(to_numpy(part), whole[4:], atol=1e-6)
+
+
+@each_sampler
+def test_denoiser_is_called_as_often_as_stated_with_rates_of_the_batch(sampler):
+    shapes = []
+
+    def denoise(noisy_images, noise_rates, signal_rates):
+        shapes.append((tuple(noise_rates.shape), tuple(signal_rates.shape)))
+        return gaussian_denoiser(noisy_images, noise_rates, signal_rates)
+
+    sampler.sample(denoise, SCHEDULES[0], latents.initial_noise(3, (4, 4, 1), 0), 4, seed=0)
+    assert len(shapes) == sampler.num_evaluations(4)
+    assert set(shapes) == {((3, 1, 1, 1), (3, 1, 1, 1))}
+
+
+@each_sampler
+def test_samplers_are_immutable_values_with_a_configuration(sampler):
+    with pytest.raises(AttributeError):
+        sampler.times = "quadratic"
+    config = keras.saving.serialize_keras_object(sampler)
+    assert samplers.get(config) == sampler
+    assert hash(samplers.get(config)) == hash(sampler)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("times", ["uniform", "quadratic", "log_snr"])
+def test_ddim_converges_to_the_exact_flow_at_first_order(schedule, times):
+    noise = float64_noise()
+    exact = exact_flow(schedule, noise)
+    steps = np.array([64, 128, 256, 512])
+    errors = [
+        np.abs(last_noisy_images(samplers.DDIM(times=times), schedule, noise, s) - exact).max()
+        for s in steps
+    ]
+    order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert 0.85 < order < 1.25
+    assert errors[-1] < 2e-2
+
+
+def test_the_example_loop_is_ddim_with_eta_0():
+    noise = float64_noise()
+    schedule = schedules.CosineSchedule()
+    actual = samplers.DDIM().sample(gaussian_denoiser, schedule, noise, 10)
+    noisy = noise
+    for step in range(10):
+        noise_rate, signal_rate = schedule(1.0 - step / 10)
+        pred_noises, pred_images = gaussian_denoiser(noisy, noise_rate, signal_rate)
+        next_noise_rate, next_signal_rate = schedule(1.0 - (step + 1) / 10)
+        noisy = next_signal_rate * pred_images + next_noise_rate * pred_noises
+    np.testing.assert_allclose(to_numpy(actual), pred_images, atol=1e-12)
+
+
+def test_eta_1_is_the_posterior_of_ddpm():
+    """Ho et al., Eq. 7: mean and variance of q(x_{t-1} | x_t, x_0), on all timesteps."""
+    schedule = schedules.LinearBetaSchedule(50, 1e-3, 0.2)
+    sampler = samplers.DDIM(eta=1.0)
+    coefficients = sampler.coefficients(sampler.rates(schedule, 50))
+    betas = np.linspace(1e-3, 0.2, 50)[::-1]
+    alpha_bars = np.append(1.0, np.cumprod(1.0 - betas[::-1]))[::-1]
+    now, after = alpha_bars[:-1], alpha_bars[1:]
+    variance = (1 - after) / (1 - now) * betas
+    np.testing.assert_allclose(coefficients["sigma"] ** 2, variance, atol=1e-12)
+    # The mean is linear in image and noise; compare it for image 1, noise 0 and back.
+    for image, noise in ((1.0, 0.0), (0.0, 1.0)):
+        noisy = np.sqrt(now) * image + np.sqrt(1 - now) * noise
+        posterior = (
+            np.sqrt(after) * betas / (1 - now) * image
+            + np.sqrt(1 - betas) * (1 - after) / (1 - now) * noisy
+        )
+        mean = coefficients["next_signal_rate"] * image + coefficients["pred_noise_scale"] * noise
+        np.testing.assert_allclose(mean, posterior, atol=1e-12)
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_stochastic_sampling_reaches_the_exact_moments(eta):
+    schedule = schedules.LinearBetaSchedule()
+    noise = latents.initial_noise(4000, (2, 2, 1), seed=0)
+    samples = last_noisy_images(samplers.DDIM(eta=eta), schedule, noise, 200, seed=1)
+    assert abs(samples.mean() - MEAN) < 0.02
+    assert abs(samples.std() - DEVIATION) < 0.02
+
+
+def test_sigma_is_linear_in_eta():
+    rates = samplers.DDIM().rates(SCHEDULES[0], 10)
+    full = samplers.DDIM(eta=1.0).coefficients(rates)["sigma"]
+    np.testing.assert_allclose(samplers.DDIM(eta=0.3).coefficients(rates)["sigma"], 0.3 * full)
+
+
+def test_clipping_bounds_predictions_and_keeps_the_mix():
+    noise = latents.initial_noise(4, (4, 4, 1), seed=0)
+    sampler = samplers.DDIM(clip=(0.1, 0.4))
+    seen = []
+    sampler.sample(
+        gaussian_denoiser, SCHEDULES[0], noise, 3, callback=lambda *a: seen.append(a[1:])
+    )
+    for _, pred_images in seen:
+        values = to_numpy(pred_images)
+        assert values.min() >= 0.1 - 1e-6
+        assert values.max() <= 0.4 + 1e-6
+    rates = sampler.rates(SCHEDULES[0], 3)
+    pred = np.clip(to_numpy(gaussian_denoiser(noise, rates.noise[0], rates.signal[0])[1]), 0.1, 0.4)
+    pred_noises = (noise - rates.signal[0] * pred) / rates.noise[0]
+    expected = rates.next_signal[0] * pred + rates.next_noise[0] * pred_noises
+    np.testing.assert_allclose(to_numpy(seen[0][0]), expected, atol=1e-5)
+
+
+def test_grids():
+    schedule = SCHEDULES[0]
+    np.testing.assert_allclose(time_grids.grid("uniform", schedule, 4), [1, 0.75, 0.5, 0.25, 0])
+    np.testing.assert_allclose(
+        time_grids.grid("quadratic", schedule, 4), [1, 0.5625, 0.25, 0.0625, 0]
+    )
+    np.testing.assert_allclose(
+        np.diff(schedule.log_snr(time_grids.grid("log_snr", schedule, 8)), 2), 0, atol=1e-8
+    )
+    np.testing.assert_allclose(time_grids.grid([0.9, 0.2, 0.1], schedule, 2), [0.9, 0.2, 0.1])
+    for times in time_grids.GRIDS:
+        for steps in (1, 3, 1000):
+            grid = time_grids.grid(times, SCHEDULES[1], steps)
+            assert len(grid) == steps + 1
+            assert (grid[0], grid[-1]) == (1.0, 0.0)
+            assert np.all(np.diff(grid) < 0)
+
+
+def test_given_times_are_followed():
+    noise = float64_noise()
+    times = (1.0, 0.8, 0.35, 0.2)
+    actual = last_noisy_images(samplers.DDIM(times=times), SCHEDULES[0], noise, 3)
+    noisy = noise
+    for time, after in itertools.pairwise(times):
+        pred_noises, pred_images = gaussian_denoiser(noisy, *SCHEDULES[0](time))
+        next_noise_rate, next_signal_rate = SCHEDULES[0](after)
+        noisy = next_signal_rate * pred_images + next_noise_rate * pred_noises
+    np.testing.assert_allclose(actual, noisy, atol=1e-12)
+
+
+def test_one_compiled_step_serves_every_number_of_steps():
+    compiled = []
+
+    def compile_step(step):
+        compiled.append(step)
+        return step
+
+    noise = ops.convert_to_tensor(latents.initial_noise(1, (4, 4, 1), 0))
+    samplers.DDIM().sample(gaussian_denoiser, SCHEDULES[0], noise, 9, compile_step=compile_step)
+    assert len(compiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: samplers.get("ddimm"), "Unknown sampler.*Received: 'ddimm'"),
+        (lambda: samplers.DDIM(eta=-0.1), "`eta` of at least 0.*-0.1"),
+        (lambda: samplers.DDIM(eta=float("nan")), "`eta`"),
+        (lambda: samplers.DDIM(times="linear"), "Unknown times.*'linear'"),
+        (lambda: samplers.DDIM(times=[0.0, 1.0]), "decreasing"),
+        (lambda: samplers.DDIM(times=[1.2, 0.0]), r"in \[0, 1\]"),
+        (lambda: samplers.DDIM(times=[1.0]), "at least two"),
+        (lambda: samplers.DDIM(clip=(1, -1)), "low < high"),
+    ],
+)
+def test_bad_options_are_refused(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "match"),
+    [
+        (samplers.DDIM(), 0, "at least 1"),
+        (samplers.DDIM(), 2.5, "to be an int"),
+        (samplers.DDIM(times=[1.0, 0.5, 0.0]), 3, "Expected 4 times.*Received: 3"),
+        (samplers.DDIM(eta=3.0), 10, "eta=3.0 asks for more fresh noise"),
+    ],
+)
+def test_bad_steps_are_refused(sampler, steps, match):
+    with pytest.raises(ValueError, match=match):
+        sampler.sample(gaussian_denoiser, SCHEDULES[0], np.zeros((1, 2, 2, 1), "float32"), steps)

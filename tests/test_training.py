@@ -1,0 +1,105 @@
+"""Run folders: `kddim.training.train`."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kddim import runs, training
+from kddim.training import TrainingConfig
+
+SMALL = {
+    "source": "digits", "widths": (8, 16), "block_depth": 1, "epochs": 2, "steps_per_epoch": 3,
+    "batch_size": 16, "kid_encoder": "random_conv", "kid_images": 16, "kid_steps": 2, "every": 1,
+}  # fmt: skip
+
+
+def run(tmp_path, overwrite=False, **options):
+    return training.train(
+        TrainingConfig(**(SMALL | options)), tmp_path / "run", overwrite=overwrite, verbose=0
+    )
+
+
+def test_a_run_folder_holds_what_it_should(tmp_path):
+    folder = run(tmp_path)
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    assert names == [
+        "config.json", "history.csv", "history.png", "model.keras",
+        "samples/epoch_0001.png", "samples/epoch_0002.png",
+    ]  # fmt: skip
+    config = json.loads((folder / "config.json").read_text())
+    assert config["training"]["widths"] == [8, 16]
+    assert config["training"]["image_size"] == 8
+    assert config["kid"]["encoder"] == "random_conv"
+    assert config["kid"]["generated_images"] == 16
+    assert config["best_epoch"] in (1, 2)
+    model = runs.load_model(folder)
+    assert model.image_shape == (8, 8, 1)
+    assert int(model.ema_steps) == 3 * config["best_epoch"]
+    assert Image.open(folder / "samples/epoch_0001.png").size[0] > 100
+    described = runs.describe(folder)
+    assert described["images"] == "8x8, 1 channels"
+    assert described["training source"] == "digits"
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    images = []
+    for name in ("a", "b"):
+        folder = run(tmp_path / name, kid_encoder="none", epochs=1)
+        images.append(runs.load_model(folder).generate(2, 2, seed=0))
+    np.testing.assert_allclose(*images, atol=1e-5)
+
+
+def test_without_kid_the_last_model_is_kept(tmp_path):
+    folder = run(tmp_path, kid_encoder="none", every=5)
+    assert int(runs.load_model(folder).ema_steps) == 6
+    assert json.loads((folder / "config.json").read_text())["kid"] is None
+
+
+def test_an_earlier_run_is_kept_unless_it_may_be_replaced(tmp_path):
+    folder = run(tmp_path, epochs=2, kid_encoder="none")
+    (folder / "notes.txt").write_text("mine")
+    before = (folder / "model.keras").read_bytes()
+    with pytest.raises(ValueError, match="--overwrite"):
+        run(tmp_path)
+    assert (folder / "model.keras").read_bytes() == before
+    run(tmp_path, overwrite=True, epochs=1, kid_encoder="none")
+    assert (folder / "model.keras").read_bytes() != before
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert [p.name for p in (folder / "samples").iterdir()] == ["epoch_0001.png"]
+
+
+def test_a_folder_that_is_no_run_is_not_overwritten(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds config\.json"):
+        run(tmp_path, overwrite=True)
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"source": "no/such/folder.npz"}, "no such file"),
+        ({"batch_size": 4000}, "one batch of 4000 training images"),
+        ({"batch_size": 0}, "batch_size of at least 1"),
+        ({"epochs": 0}, "epochs of at least 1"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch of at least 1"),
+        ({"widths": (8, 8, 8, 8, 8)}, "divisible by 16"),
+        ({"schedule": "cosin"}, "Unknown schedule"),
+        ({"kid_encoder": "inceptio"}, "Unknown encoder"),
+        ({"kid_images": 1}, "kid_images of at least 2"),
+        ({"learning_rate": 0.0}, "learning_rate above 0"),
+        ({"ema": 1.5}, "`ema`"),
+    ],
+)
+def test_bad_input_leaves_nothing_behind(tmp_path, options, match):
+    with pytest.raises(ValueError, match=match):
+        run(tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_divergence_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"finite loss.*smaller learning rate"):
+        run(tmp_path, learning_rate=1e30, kid_encoder="none", every=10)
