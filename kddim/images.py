@@ -91,14 +91,24 @@ def iterate_batches(data: Any, batch_size: int = 256) -> Iterator[Any]:
 
 
 def first_batch(data: Any) -> Any | None:
-    """The first batch of images, where looking does not use it up; else None."""
+    """The first batch of images, where looking does not use it up; else None.
+
+    Raises:
+        ValueError: there are no data, or no batch in them.
+    """
+    if data is None:
+        raise ValueError("Expected images to train on. Received: None")
     if hasattr(data, "shape") and hasattr(data, "dtype"):
         return data
     if isinstance(data, keras.utils.PyDataset):
-        return images_of(data[0])
-    if hasattr(data, "take"):  # tf.data
-        return next((images_of(batch) for batch in data.take(1)), None)
-    return None
+        found = [data[0]] if data.num_batches != 0 else []
+    elif hasattr(data, "take"):  # tf.data
+        found = list(data.take(1))
+    else:
+        return None
+    if not found:
+        raise ValueError("Expected at least one batch of images. Received: an empty data set")
+    return images_of(found[0])
 
 
 def take_images(data: Any, num_images: int | None, image_shape: Sequence[int | None]) -> np.ndarray:

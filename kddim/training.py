@@ -134,11 +134,11 @@ def train(
     keras.utils.set_random_seed(config.seed % 2**32)
     train_data, validation_data = _load(config)
     model = _build(config, train_data)
-    measure = _kid_callback(config, validation_data)
+    measure = _kid_callback(config, validation_data, verbose)
 
     output.mkdir(parents=True, exist_ok=True)
     _remove_earlier_run(output)
-    history = callbacks.HistoryCallback(output, title=f"{config.source}, {_size(model)}")
+    history = callbacks.HistoryCallback(output, title=_title(config, model, measure))
     best = callbacks.BestModelCallback(
         output / runs.MODEL, monitor="val_kid" if measure else None, every=config.every or 1
     )
@@ -215,7 +215,7 @@ def _build(config: TrainingConfig, train_data: ImageDataset) -> DiffusionModel:
 
 
 def _kid_callback(
-    config: TrainingConfig, validation_data: ImageDataset
+    config: TrainingConfig, validation_data: ImageDataset, verbose: int | str
 ) -> callbacks.KIDCallback | None:
     if config.kid_encoder == "none":
         return None
@@ -227,6 +227,7 @@ def _kid_callback(
         every=config.every or 1,
         batch_size=config.batch_size,
         seed=config.seed,
+        verbose=int(bool(verbose)),
     )
 
 
@@ -246,6 +247,16 @@ def _write_config(
     content["training"]["dtype"] = keras.config.dtype_policy().name
     content["parameters"] = model.network.count_params()
     runs.write_json(output / runs.CONFIG, content | found | {"versions": runs.versions()})
+
+
+def _title(
+    config: TrainingConfig, model: DiffusionModel, measure: callbacks.KIDCallback | None
+) -> str:
+    title = f"{Path(config.source).name}, {_size(model)}"
+    if measure is None:
+        return title
+    encoder, steps = measure.encoder.description, measure.diffusion_steps
+    return f"{title} (KID: {encoder}, {measure.num_images} images, {steps} steps)"
 
 
 def _size(model: DiffusionModel) -> str:

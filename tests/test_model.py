@@ -268,6 +268,8 @@ def test_bad_models_are_refused(make, match):
         (lambda m, x: m.fit(x[..., :1]), r"\(batch, 16, 16, 3\)"),
         (lambda m, x: m.fit(np.full_like(x, np.nan)), "NaN"),
         (lambda m, x: m.fit(x[:0]), "shape"),
+        (lambda m, x: m.fit(Batches(x[:0])), "an empty data set"),
+        (lambda m, x: m.fit(), "Received: None"),
         (lambda m, x: m.fit(Batches(2 * x)), r"in \[0, 1\]"),
         (lambda m, x: m.evaluate(x - 1), r"in \[0, 1\]"),
         (lambda m, x: m.normalizer.adapt(255 * x), r"in \[0, 1\]"),

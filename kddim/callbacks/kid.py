@@ -1,6 +1,5 @@
 """KID while training."""
 
-import logging
 from typing import Any
 
 import keras
@@ -10,8 +9,6 @@ from kddim import samplers
 from kddim.images import take_images
 from kddim.metrics import encoders
 from kddim.metrics.kernel_distance import polynomial_mmd
-
-log = logging.getLogger("kddim")
 
 
 class KIDCallback(keras.callbacks.Callback):
@@ -32,6 +29,7 @@ class KIDCallback(keras.callbacks.Callback):
         sampler: of generation.
         batch_size: of generation and encoding.
         seed: of the noises.
+        verbose: 1 prints the protocol when training begins, 0 does not.
 
     Attributes:
         history: `(epoch, kid)` pairs, epochs counted from 1.
@@ -54,6 +52,7 @@ class KIDCallback(keras.callbacks.Callback):
         sampler: Any = "ddim",
         batch_size: int = 64,
         seed: int = 0,
+        verbose: int = 1,
     ):
         super().__init__()
         if min(every, diffusion_steps) < 1 or num_images < 2:
@@ -70,6 +69,7 @@ class KIDCallback(keras.callbacks.Callback):
         self.sampler = samplers.get(sampler)
         self.batch_size = batch_size
         self.seed = seed
+        self.verbose = verbose
         self.history: list[tuple[int, float]] = []
         self._real_features: np.ndarray | None = None
 
@@ -79,7 +79,8 @@ class KIDCallback(keras.callbacks.Callback):
             if len(real) < 2:
                 raise ValueError(f"KID expects at least 2 validation images. Received: {len(real)}")
             self._real_features = self.encoder(real, self.batch_size)
-            log.info("val_kid: %s", describe(self.protocol))
+        if self.verbose:
+            print(f"val_kid: {describe(self.protocol)}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         last = epoch + 1 == self.params.get("epochs")

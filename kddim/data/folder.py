@@ -64,6 +64,7 @@ def load_folder(
     if order is not None:
         paths = [paths[index] for index in order.permutation(len(paths))]
     paths = paths[:limit]
+    log.info("decoding %d pictures of %s", len(paths), folder)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         if channels is None:
             channels = 1 if all(pool.map(_is_grey, paths)) else 3
