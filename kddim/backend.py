@@ -4,6 +4,7 @@ Keras' own backend choice (`KERAS_BACKEND`) holds. Everything else in the packag
 speaks `keras.ops`, NumPy, and the four functions below.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,6 +39,15 @@ def initialise_devices() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+
+
+def leave_devices_to_the_backend() -> None:
+    """Keeps TensorFlow off the accelerators where it only reads data for another backend."""
+    if keras.backend.backend() != "tensorflow":
+        import tensorflow as tf
+
+        with contextlib.suppress(RuntimeError):  # its devices are in use already
+            tf.config.set_visible_devices([], "GPU")
 
 
 def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:
@@ -118,3 +128,15 @@ def update_after_train_step(model: keras.Model, result: Any, update: Callable[[]
         update()
     non_trainable = [scope.get_current_value(v) for v in model.non_trainable_variables]
     return logs, (trainable, non_trainable, *others)
+
+
+class StepCache:
+    """Compiled sampling steps; no dictionary, which Keras would track and save."""
+
+    def __init__(self):
+        self._steps: dict[Any, Callable] = {}
+
+    def get(self, key: Any, function: Callable, variables: Sequence[Any]) -> Callable:
+        if key not in self._steps:
+            self._steps[key] = compile_step(function, variables)
+        return self._steps[key]

@@ -1,22 +1,20 @@
 """The diffusion model: a `keras.Model` around a denoising network."""
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from kddim import backend, latents, predictions, samplers, schedules
-from kddim.images import check_images, first_batch, images_of, to_uint8
-from kddim.networks.layers import ImageNormalization
-from kddim.networks.residual_unet import check_image_size, residual_unet
+from kddim import backend, latents, samplers
+from kddim.denoiser import TrainedDenoiser, join_shape
+from kddim.images import check_images
+from kddim.plots import show_images
 
 
 @keras.saving.register_keras_serializable(package="kddim")
-class DiffusionModel(keras.Model):
+class DiffusionModel(TrainedDenoiser):
     """Denoising diffusion implicit model (Song, Meng and Ermon, arXiv 2010.02502).
 
     Training: images -> normaliser -> mixed with noise at the schedule's rates ->
@@ -64,225 +62,6 @@ class DiffusionModel(keras.Model):
         >>> images = model.generate(16, seed=0)
     """
 
-    def __init__(
-        self,
-        image_size: int | tuple[int, int],
-        widths: Sequence[int] = (32, 64, 96, 128),
-        block_depth: int = 2,
-        *,
-        channels: int = 3,
-        schedule: Any = "cosine",
-        prediction_type: str = "noise",
-        ema: float = 0.999,
-        network: keras.Model | None = None,
-        seed: int | None = None,
-        name: str | None = None,
-    ):
-        # Normaliser, mixing and losses stay in float32 under every dtype policy; the
-        # layers of the network follow the global policy.
-        super().__init__(name=name, dtype="float32")
-        if not 0.0 <= ema < 1.0:
-            raise ValueError(f"Expected `ema` in [0, 1). Received: {ema}")
-        self.image_shape = (*check_image_size(image_size), int(channels))
-        self.widths = tuple(int(w) for w in widths)
-        self.block_depth = int(block_depth)
-        self.schedule = schedules.get(schedule)
-        self.prediction_type = predictions.check(prediction_type)
-        self.ema = float(ema)
-        self.seed = seed
-        self.has_custom_network = network is not None
-        _check_terminal_rates(self.schedule, self.prediction_type)
-
-        self.normalizer = ImageNormalization(name="normalizer")
-        self.normalizer.build((None, *self.image_shape))
-        self.network = network or residual_unet(
-            self.image_shape[:2], widths, block_depth, channels=channels
-        )
-        _check_network(self.network, self.image_shape)
-        self.ema_network = _copy_network(self.network)
-        self.ema_steps = self.add_weight(
-            name="ema_steps", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.noise_loss_tracker = keras.metrics.Mean(name="n_loss")
-        self.image_loss_tracker = keras.metrics.Mean(name="i_loss")
-        self._compiled_steps = _StepCache()
-        self.built = True
-
-    # Training.
-
-    def compile(self, optimizer: Any = None, loss: Any = None, **kwargs: Any) -> None:
-        """Configures training, like `keras.Model.compile`.
-
-        Args:
-            optimizer: a Keras optimiser; None is the example's
-                `AdamW(learning_rate=1e-3, weight_decay=1e-4)`.
-            loss: a Keras loss, per pixel, between target and prediction; None is the
-                example's mean absolute error. Its value for a network that predicts
-                zero noise is `sqrt(2 / pi) = 0.798`.
-            **kwargs: see `keras.Model.compile`.
-
-        Raises:
-            ValueError: `metrics` are given; the logs are `loss`, `n_loss`, `i_loss`,
-                and image metrics are callbacks (`kddim.callbacks.KIDCallback`).
-        """
-        if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
-            raise ValueError(
-                "Expected no `metrics`: the losses of noise and image are tracked already, and "
-                "image metrics are callbacks, such as kddim.callbacks.KIDCallback. "
-                f"Received: {kwargs.get('metrics') or kwargs.get('weighted_metrics')}"
-            )
-        if optimizer is None:
-            optimizer = keras.optimizers.AdamW(learning_rate=1e-3, weight_decay=1e-4)
-        optimizer = keras.optimizers.get(optimizer)
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if kwargs.get("auto_scale_loss", True) and _uses_float16(self.network) and not scaled:
-            # Keras looks at the policy of the model, which is float32 here.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        loss = "mean_absolute_error" if loss is None else loss
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
-        self._pixel_loss = keras.losses.get(loss)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles with what `get_compile_config` described; Keras calls it on loading."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def call(self, images: Any, training: bool = False) -> dict[str, Any]:
-        """Mixes images with noise at random times, and separates them again.
-
-        Args:
-            images: floats in [0, 1], `(batch, height, width, channels)`.
-            training: uses `network` if true, else `ema_network`.
-
-        Returns:
-            `images` (normalised), `noises`, `pred_images`, `pred_noises`, and the
-            network's `prediction` with its `target`; each of the images' shape.
-        """
-        self._check_batch_shape(images)
-        images = self.normalizer(images)
-        batch_size = ops.shape(images)[0]
-        noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
-        times = keras.random.uniform((batch_size, 1, 1, 1), seed=self.seed_generator)
-        noise_rates, signal_rates = self.diffusion_schedule(self.schedule.training_times(times))
-        noisy_images = signal_rates * images + noise_rates * noises
-
-        prediction = self._predict(noisy_images, noise_rates, training)
-        kind = self.prediction_type
-        pred_noises, pred_images = predictions.split(
-            kind, prediction, noisy_images, noise_rates, signal_rates
-        )
-        return {
-            "images": images,
-            "noises": noises,
-            "pred_images": pred_images,
-            "pred_noises": pred_noises,
-            "prediction": prediction,
-            "target": predictions.target(kind, noises, images, noise_rates, signal_rates),
-        }
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss between target and prediction, plus the network's regularisation."""
-        if sample_weight is not None:
-            raise ValueError("Expected no sample_weight: every image weighs the same.")
-        loss = ops.mean(self._pixel_loss(y_pred["target"], y_pred["prediction"]))
-        return loss + sum(self.losses) if self.losses else loss
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Updates `n_loss` and `i_loss`, the losses of noise and image."""
-        batch_size = ops.shape(y_pred["images"])[0]
-        for tracker, kind in (
-            (self.noise_loss_tracker, "noises"),
-            (self.image_loss_tracker, "images"),
-        ):
-            loss = ops.mean(self._pixel_loss(y_pred[kind], y_pred["pred_" + kind]))
-            tracker.update_state(loss, sample_weight=batch_size)
-        return self.get_metrics_result()
-
-    def train_step(self, *args: Any) -> Any:
-        """One step of regression, then of the moving average; compiled by Keras."""
-        result = super().train_step(*args)
-        return backend.update_after_train_step(self, result, self._update_ema)
-
-    def _update_ema(self) -> None:
-        steps = ops.cast(self.ema_steps.value, "float32")
-        decay = ops.minimum(self.ema, (1.0 + steps) / (10.0 + steps))
-        for weight, ema_weight in zip(self.network.variables, self.ema_network.variables):
-            # Batch normalisation's statistics are averaged too; counters and the
-            # states of seed generators are copied.
-            value = ops.convert_to_tensor(weight.value)
-            if keras.backend.is_float_dtype(weight.dtype):
-                value = decay * ema_weight.value + (1.0 - decay) * value
-            ema_weight.assign(value)
-        self.ema_steps.assign(self.ema_steps.value + 1)
-
-    def make_train_function(self, *args: Any, **kwargs: Any) -> Any:
-        self._check_adapted()
-        return super().make_train_function(*args, **kwargs)
-
-    def make_test_function(self, *args: Any, **kwargs: Any) -> Any:
-        self._check_adapted()
-        return super().make_test_function(*args, **kwargs)
-
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains on batches of images, like `keras.Model.fit`.
-
-        Args:
-            x: images in [0, 1]: a NumPy array or tensor, `tf.data`,
-                `keras.utils.PyDataset`, or a torch `DataLoader`; labels are ignored.
-            *args: see `keras.Model.fit`.
-            **kwargs: see `keras.Model.fit`.
-
-        Returns:
-            Keras' `History`, with `loss`, `n_loss` and `i_loss`, and the same with
-            `val_` in front.
-
-        Raises:
-            ValueError: `model.normalizer` was not adapted, or the images are of
-                another size than the model's or leave [0, 1].
-        """
-        self._check_data(x, kwargs)
-        return super().fit(x, *args, **kwargs)
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Measures the losses of the EMA network, like `keras.Model.evaluate`."""
-        self._check_data(x, kwargs)
-        return super().evaluate(x, *args, **kwargs)
-
-    # Diffusion.
-
-    def diffusion_schedule(self, diffusion_times: Any) -> tuple[Any, Any]:
-        """`(noise_rates, signal_rates)` at diffusion times in [0, 1], as tensors."""
-        return self.schedule(ops.convert_to_tensor(diffusion_times, "float32"))
-
-    def denoise(
-        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, training: bool
-    ) -> tuple[Any, Any]:
-        """Separates noisy images into noise and image.
-
-        Args:
-            noisy_images: normalised, `(batch, height, width, channels)`.
-            noise_rates: `(batch, 1, 1, 1)`, or a shape that broadcasts to it.
-            signal_rates: likewise.
-            training: uses `network` if true, else `ema_network`.
-
-        Returns:
-            `(pred_noises, pred_images)`, float32 tensors of the images' shape.
-        """
-        noisy_images, noise_rates, signal_rates = (
-            ops.convert_to_tensor(v, "float32") for v in (noisy_images, noise_rates, signal_rates)
-        )
-        prediction = self._predict(noisy_images, noise_rates, training)
-        return predictions.split(
-            self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
-        )
-
-    def _predict(self, noisy_images: Any, noise_rates: Any, training: bool) -> Any:
-        network = self.network if training else self.ema_network
-        rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
-        noise_variances = ops.broadcast_to(noise_rates**2, rates_shape)
-        return ops.cast(network([noisy_images, noise_variances], training=training), "float32")
-
     def reverse_diffusion(
         self,
         initial_noise: Any,
@@ -313,7 +92,7 @@ class DiffusionModel(keras.Model):
         shape = tuple(initial_noise.shape)
         if len(shape) != 4 or shape[1:] != self.image_shape or not shape[0]:
             raise ValueError(
-                f"Expected initial_noise of shape (batch, {_join(self.image_shape)}). "
+                f"Expected initial_noise of shape (batch, {join_shape(self.image_shape)}). "
                 f"Received: {shape}"
             )
         sampler = samplers.get(sampler)
@@ -332,12 +111,6 @@ class DiffusionModel(keras.Model):
 
     def _denoise_with_ema(self, noisy_images, noise_rates, signal_rates):
         return self.denoise(noisy_images, noise_rates, signal_rates, training=False)
-
-    # Images.
-
-    def denormalize(self, normalised: Any) -> Any:
-        """Normalised images back to pixels, clipped to [0, 1]; a float32 tensor."""
-        return ops.clip(self.normalizer.denormalize(normalised), 0.0, 1.0)
 
     def generate(
         self,
@@ -377,7 +150,7 @@ class DiffusionModel(keras.Model):
             initial_noise = backend.to_numpy(initial_noise).astype("float32")
             if initial_noise.shape != (num_images, *self.image_shape):
                 raise ValueError(
-                    f"Expected initial_noise of shape ({num_images}, {_join(self.image_shape)}). "
+                    f"Expected initial_noise of shape ({num_images}, {join_shape(self.image_shape)}). "
                     f"Received: {initial_noise.shape}"
                 )
         num_batches = -(-num_images // batch_size)
@@ -386,7 +159,10 @@ class DiffusionModel(keras.Model):
         )
         images = np.empty((num_images, *self.image_shape), "float32")
         for start in range(0, num_images, batch_size):
-            noise = self._noise_batch(initial_noise, seed, start, batch_size)
+            if initial_noise is None:
+                noise = latents.initial_noise(batch_size, self.image_shape, seed, start)
+            else:
+                noise = _batch(initial_noise, start, batch_size)
             pred_images = self.reverse_diffusion(
                 noise,
                 diffusion_steps,
@@ -399,13 +175,118 @@ class DiffusionModel(keras.Model):
             images[start : start + batch_size] = pixels[: num_images - start]
         return images
 
-    def _noise_batch(self, initial_noise, seed: int, start: int, batch_size: int) -> np.ndarray:
-        """One batch of noise; a last, smaller one is padded, not compiled anew."""
-        if initial_noise is None:
-            return latents.initial_noise(batch_size, self.image_shape, seed, start)
-        noise = initial_noise[start : start + batch_size]
-        padding = [(0, batch_size - len(noise))] + [(0, 0)] * 3
-        return np.pad(noise, padding)
+    def interpolate(
+        self,
+        start_noise: Any,
+        end_noise: Any,
+        num_images: int = 8,
+        diffusion_steps: int = 20,
+        sampler: Any = "ddim",
+        *,
+        seed: int | None = None,
+    ) -> np.ndarray:
+        """Images along the arc between two noises (DDIM paper, Sec. 5.3).
+
+        Args:
+            start_noise: `(height, width, channels)`, standard normal.
+            end_noise: likewise.
+            num_images: at least 2; the first and last are the images of the two noises.
+            diffusion_steps: see `generate`.
+            sampler: see `generate`; deterministic ones give smooth paths.
+            seed: of the noise that a stochastic sampler adds.
+
+        Returns:
+            NumPy float32 `(num_images, height, width, channels)` in [0, 1].
+
+        Raises:
+            ValueError: noises of another shape, or fewer than two images.
+        """
+        start_noise, end_noise = backend.to_numpy(start_noise), backend.to_numpy(end_noise)
+        if not start_noise.shape == end_noise.shape == self.image_shape:
+            raise ValueError(
+                f"Expected two noises of shape ({join_shape(self.image_shape)}). "
+                f"Received: {start_noise.shape} and {end_noise.shape}"
+            )
+        if _check_count("num_images", num_images) < 2:
+            raise ValueError("Expected `num_images` of at least 2, the two ends. Received: 1")
+        fractions = np.linspace(0.0, 1.0, num_images)
+        noises = latents.slerp(start_noise, end_noise, fractions)
+        return self.generate(num_images, diffusion_steps, sampler, seed=seed, initial_noise=noises)
+
+    def encode(
+        self,
+        images: Any,
+        diffusion_steps: int = 100,
+        *,
+        times: Any = "uniform",
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Latents of images: the deterministic process run backwards (Sec. 4.3).
+
+        The image, normalised, is taken as the noisy image at the last time of the grid,
+        whatever noise rate the schedule has there, and followed to the first. That is
+        the paper's convention where that noise rate is 0, and keeps the error of
+        `reconstruct` falling to zero as steps grow where it is not.
+
+        Args:
+            images: in [0, 1], `(batch, height, width, channels)`.
+            diffusion_steps: at least 1.
+            times: the grid; see `kddim.samplers.Sampler`.
+            batch_size: images computed at once.
+
+        Returns:
+            NumPy float32 latents of the images' shape. Where the noise rate at the last
+            time is not 0 their standard deviation is below one: the image lacks the
+            noise that the process has there.
+
+        Raises:
+            ValueError: images of another shape, or outside [0, 1].
+        """
+        images = check_images(images, self.image_shape)
+        normalised = backend.to_numpy(self.normalizer(images))
+        return self._follow(samplers.DDIMInverse(times), normalised, diffusion_steps, batch_size)
+
+    def reconstruct(
+        self,
+        images: Any,
+        diffusion_steps: int = 100,
+        *,
+        times: Any = "uniform",
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Images encoded and decoded again on the same grid (DDIM paper, Table 2).
+
+        Args:
+            images: see `encode`.
+            diffusion_steps: see `encode`; the error falls as they grow.
+            times: see `encode`.
+            batch_size: see `encode`.
+
+        Returns:
+            NumPy float32 images in [0, 1].
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        encoded = self.encode(images, diffusion_steps, times=times, batch_size=batch_size)
+        decoded = self._follow(samplers.DDIM(times=times), encoded, diffusion_steps, batch_size)
+        return backend.to_numpy(self.denormalize(decoded))
+
+    def _follow(self, sampler: Any, start: np.ndarray, steps: int, batch_size: int) -> np.ndarray:
+        """The noisy images at the last time of a sampler's grid, batch by batch."""
+        batch_size = min(_check_count("batch_size", batch_size), len(start))
+        followed = np.empty_like(start)
+        for first in range(0, len(start), batch_size):
+            last: dict[str, Any] = {}
+            self.reverse_diffusion(
+                _batch(start, first, batch_size),
+                steps,
+                sampler,
+                callback=lambda step, noisy, pred, last=last: last.update(noisy=noisy),
+            )
+            noisy_images = backend.to_numpy(last["noisy"])
+            followed[first : first + batch_size] = noisy_images[: len(start) - first]
+        return followed
 
     def plot_images(
         self,
@@ -431,135 +312,8 @@ class DiffusionModel(keras.Model):
             seed: see `generate`; None draws other images at each call, as the
                 keras.io example does.
         """
-        import matplotlib.pyplot as plt
-
         images = self.generate(num_rows * num_cols, diffusion_steps, sampler, seed=seed)
-        figure, axes = plt.subplots(
-            num_rows, num_cols, figsize=(2.0 * num_cols, 2.0 * num_rows), squeeze=False
-        )
-        for image, axis in zip(to_uint8(images), axes.flat):
-            axis.imshow(
-                image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255
-            )
-            axis.axis("off")
-        if epoch is not None:
-            figure.suptitle(f"epoch {epoch + 1}")
-        figure.tight_layout()
-        if plt.get_backend().lower() != "agg":  # Agg draws to memory and has no window
-            plt.show()
-        plt.close(figure)
-
-    # Saving.
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, serialised."""
-        return {
-            "image_size": list(self.image_shape[:2]),
-            "widths": list(self.widths),
-            "block_depth": self.block_depth,
-            "channels": self.image_shape[2],
-            "schedule": keras.saving.serialize_keras_object(self.schedule),
-            "prediction_type": self.prediction_type,
-            "ema": self.ema,
-            "network": (
-                keras.saving.serialize_keras_object(self.network)
-                if self.has_custom_network
-                else None
-            ),
-            "seed": self.seed,
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "DiffusionModel":
-        """The model that `get_config` described, with fresh weights."""
-        config = dict(config)
-        if config.get("network") is not None:
-            config["network"] = keras.saving.deserialize_keras_object(
-                config["network"], custom_objects=custom_objects
-            )
-        return cls(**config)
-
-    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """Saves like `keras.Model.save`; a `.keras` file is written whole or not at all."""
-        path = Path(filepath)
-        if path.suffix != ".keras" or (path.exists() and not overwrite):
-            super().save(filepath, overwrite=overwrite, **kwargs)
-            return
-        partial = path.with_name(f".{path.stem}.partial.keras")
-        try:
-            super().save(partial, overwrite=True, **kwargs)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-    # Checks.
-
-    def _check_batch_shape(self, images: Any) -> None:
-        shape = tuple(getattr(images_of(images), "shape", ()))
-        if len(shape) != 4 or any(s not in (None, w) for s, w in zip(shape[1:], self.image_shape)):
-            raise ValueError(
-                f"Expected images of shape (batch, {_join(self.image_shape)}). Received: {shape}"
-            )
-
-    def _check_data(self, data: Any, options: dict[str, Any]) -> None:
-        for name in ("sample_weight", "class_weight"):
-            if options.get(name) is not None:
-                raise ValueError(f"Expected no {name}: every image weighs the same.")
-        batch = first_batch(data)
-        if batch is not None:
-            check_images(batch, self.image_shape)
-
-    def _check_adapted(self) -> None:
-        if not self.normalizer.adapted:
-            raise ValueError(
-                "Expected a normaliser that knows the mean and variance of the data. Received: "
-                "one that was not adapted. Call `model.normalizer.adapt(images)` first."
-            )
-
-
-class _StepCache:
-    """Compiled sampling steps; no dictionary, which Keras would track and save."""
-
-    def __init__(self):
-        self._steps: dict[Any, Callable] = {}
-
-    def get(self, key: Any, function: Callable, variables: Sequence[Any]) -> Callable:
-        if key not in self._steps:
-            self._steps[key] = backend.compile_step(function, variables)
-        return self._steps[key]
-
-
-def _copy_network(network: keras.Model) -> keras.Model:
-    """A copy that is not trained; cloning alone would draw new weights."""
-    copy = keras.models.clone_model(network)
-    copy.set_weights(network.get_weights())
-    copy.trainable = False
-    return copy
-
-
-def _check_network(network: keras.Model, image_shape: tuple[int, ...]) -> None:
-    shape = getattr(network, "output_shape", (None, *image_shape))
-    if len(getattr(network, "inputs", [0, 0])) != 2 or tuple(shape)[1:] != image_shape:
-        raise ValueError(
-            "Expected a network [noisy_images, noise_variances] -> prediction of shape "
-            f"(batch, {_join(image_shape)}). Received: {network.name}, "
-            f"inputs {getattr(network, 'input_shape', None)}, output {shape}"
-        )
-
-
-def _check_terminal_rates(schedule: schedules.Schedule, prediction_type: str) -> None:
-    _, signal_rate = schedule(np.array([1.0]))
-    if prediction_type == "noise" and float(backend.to_numpy(signal_rate)[0]) < 1e-6:
-        raise ValueError(
-            "Expected a schedule whose signal rate at time 1 is above zero, since a noise "
-            f"prediction is divided by it. Received: {schedule}. "
-            'Use prediction_type="velocity" or "image", or a schedule that ends above zero.'
-        )
-
-
-def _uses_float16(network: keras.Model) -> bool:
-    return any(layer.compute_dtype == "float16" for layer in network._flatten_layers())
+        show_images(images, num_cols, title="" if epoch is None else f"epoch {epoch + 1}")
 
 
 def _check_count(name: str, value: Any) -> int:
@@ -568,5 +322,7 @@ def _check_count(name: str, value: Any) -> int:
     return int(value)
 
 
-def _join(shape: Sequence[Any]) -> str:
-    return ", ".join(map(str, shape))
+def _batch(array: np.ndarray, start: int, batch_size: int) -> np.ndarray:
+    """One batch; a last, smaller one is padded with zeros, not compiled anew."""
+    batch = array[start : start + batch_size]
+    return np.pad(batch, [(0, batch_size - len(batch))] + [(0, 0)] * (array.ndim - 1))

@@ -1,9 +1,11 @@
-"""Curves, drawn with Matplotlib into PNG files."""
+"""Curves and pictures, drawn with Matplotlib."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from kddim.images import to_uint8
 
 
 def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title: str = "") -> Path:
@@ -40,3 +42,30 @@ def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title:
     figure.savefig(partial, format="png", dpi=100)
     os.replace(partial, path)
     return path
+
+
+def show_images(images: Any, num_cols: int, title: str = "") -> None:
+    """Shows images in rows, in a notebook or a window.
+
+    Args:
+        images: `(n, height, width, channels)` in [0, 1].
+        num_cols: images a row.
+        title: above them.
+    """
+    import matplotlib.pyplot as plt
+
+    num_rows = -(-len(images) // num_cols)
+    figure, axes = plt.subplots(
+        num_rows, num_cols, figsize=(2.0 * num_cols, 2.0 * num_rows), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for image, axis in zip(to_uint8(images), axes.flat):
+        pixels = image if image.shape[-1] == 3 else image[..., 0]
+        axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    if title:
+        figure.suptitle(title)
+    figure.tight_layout()
+    if plt.get_backend().lower() != "agg":  # Agg draws to memory and has no window
+        plt.show()
+    plt.close(figure)

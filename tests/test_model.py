@@ -201,6 +201,32 @@ def test_a_custom_network_takes_the_place_of_the_unet(images):
     assert model.generate(2, 2, seed=0).shape == (2, 16, 16, 3)
 
 
+def test_interpolation_ends_are_the_images_of_the_noises(model):
+    start, end = kddim.latents.initial_noise(2, (16, 16, 3), seed=0)
+    path = model.interpolate(start, end, num_images=5, diffusion_steps=4)
+    assert path.shape == (5, 16, 16, 3)
+    ends = model.generate(2, 4, initial_noise=np.stack([start, end]))
+    np.testing.assert_allclose(path[[0, -1]], ends, atol=1e-5)
+    assert np.abs(path[2] - path[0]).max() > 1e-3
+
+
+def test_reconstruction_error_falls_with_steps():
+    """With the best denoiser of standard normal images; the last batch is padded."""
+    noisy, variances = keras.Input((8, 8, 1)), keras.Input((1, 1, 1))
+    network = keras.Model([noisy, variances], noisy * ops.sqrt(variances))
+    model = kddim.DiffusionModel(8, channels=1, network=network)
+    images = np.random.default_rng(0).random((5, 8, 8, 1)).astype("float32")
+    model.normalizer.adapt(images)
+    errors = [
+        np.abs(model.reconstruct(images, steps, batch_size=3) - images).mean()
+        for steps in (5, 20, 80)
+    ]
+    assert errors[0] > 3 * errors[1] > 9 * errors[2]
+    latents = model.encode(images, 10)
+    assert latents.shape == (5, 8, 8, 1)
+    assert latents.dtype == np.float32
+
+
 def test_plot_images_serves_as_an_epoch_callback(model, images):
     callback = keras.callbacks.LambdaCallback(on_epoch_end=model.plot_images)
     history = model.fit(images, batch_size=32, epochs=1, verbose=0, callbacks=[callback])
@@ -250,7 +276,7 @@ def test_any_pixel_loss(model, images, loss):
         ),
         (
             lambda: kddim.DiffusionModel(32, network=kddim.networks.residual_unet(16, (8,))),
-            r"prediction of shape \(batch, 32, 32, 3\)",
+            r"prediction of shape \('batch', 32, 32, 3\)",
         ),
     ],
 )
@@ -281,6 +307,10 @@ def test_bad_models_are_refused(make, match):
         (lambda m, x: m.generate(2, sampler="euler"), "Unknown sampler"),
         (lambda m, x: m.generate(2, initial_noise=x), r"\(2, 16, 16, 3\).*\(64, 16, 16, 3\)"),
         (lambda m, x: m.reverse_diffusion(x[:, :4], 2), r"\(batch, 16, 16, 3\)"),
+        (lambda m, x: m.encode(x[:, :4]), r"\(batch, 16, 16, 3\)"),
+        (lambda m, x: m.reconstruct(2 * x), r"in \[0, 1\]"),
+        (lambda m, x: m.interpolate(x[0], x), "two noises of shape"),
+        (lambda m, x: m.interpolate(x[0], x[1], 1), "at least 2"),
         (lambda m, x: m.compile(metrics=["mse"]), "no `metrics`"),
         (lambda m, x: m.fit(x, sample_weight=np.ones(64)), "no sample_weight"),
     ],

@@ -274,3 +274,92 @@ def test_bad_options_are_refused(make, match):
 def test_bad_steps_are_refused(sampler, steps, match):
     with pytest.raises(ValueError, match=match):
         sampler.sample(gaussian_denoiser, SCHEDULES[0], np.zeros((1, 2, 2, 1), "float32"), steps)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "order"),
+    [
+        (samplers.DDIM(times="log_snr"), 1),
+        (samplers.Heun(times="log_snr"), 2),
+        (samplers.Heun(alpha=2 / 3, times="log_snr"), 2),
+        (samplers.AdamsBashforth(1, times="log_snr"), 1),
+        (samplers.AdamsBashforth(2, times="log_snr"), 2),
+        (samplers.AdamsBashforth(3, times="log_snr"), 3),
+        (samplers.AdamsBashforth(4, times="log_snr"), 4),
+        (samplers.DPMSolverPP(1, times="log_snr"), 1),
+        (samplers.DPMSolverPP(2, times="log_snr"), 2),
+        (samplers.DPMSolverPP(3, times="log_snr"), 3),
+    ],
+    ids=repr,
+)
+def test_solvers_converge_to_the_exact_flow_at_their_order(sampler, order):
+    """On equal steps of log-SNR, where the first, lower-order steps hardly matter."""
+    noise, schedule = float64_noise(), SCHEDULES[0]
+    exact = exact_flow(schedule, noise)
+    steps = np.array([16, 32, 64, 128])
+    errors = [np.abs(last_noisy_images(sampler, schedule, noise, s) - exact).max() for s in steps]
+    found = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert order - 0.25 < found < order + 0.6
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize(
+    ("sampler", "same"),
+    [
+        (samplers.AdamsBashforth(1), samplers.DDIM()),
+        (samplers.DPMSolverPP(1), samplers.DDIM()),
+        (samplers.DDPM(), samplers.DDIM(1.0)),
+    ],
+    ids=repr,
+)
+def test_identities(schedule, sampler, same):
+    noise = float64_noise()
+    one = sampler.sample(gaussian_denoiser, schedule, noise, 9, seed=3)
+    other = same.sample(gaussian_denoiser, schedule, noise, 9, seed=3)
+    np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-10)
+
+
+def test_large_variance_reaches_the_exact_moments_with_all_steps():
+    noise = latents.initial_noise(4000, (2, 2, 1), seed=0)
+    sampler = samplers.DDPM("large")
+    samples = last_noisy_images(sampler, schedules.LinearBetaSchedule(), noise, 1000, seed=1)
+    assert abs(samples.mean() - MEAN) < 0.02
+    assert abs(samples.std() - DEVIATION) < 0.02
+
+
+def test_large_variance_is_sigma_hat_but_for_the_clean_end():
+    schedule = schedules.LinearBetaSchedule()
+    sampler = samplers.DDPM("large")
+    sigma = sampler.coefficients(sampler.rates(schedule, 10))["sigma"]
+    _, signal = schedule(1.0 - np.arange(11) / 10)
+    np.testing.assert_allclose(sigma[:-1] ** 2, 1 - signal[:-2] ** 2 / signal[1:-1] ** 2)
+    assert sigma[-1] == 0.0
+    small = samplers.DDPM()
+    assert np.all(sigma[:-1] > small.coefficients(small.rates(schedule, 10))["sigma"][:-1])
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: samplers.DDPM("medium"), "'small' or 'large'.*'medium'"),
+        (lambda: samplers.Heun(0.0), r"`alpha` in \(0, 1\]"),
+        (lambda: samplers.AdamsBashforth(5), "`order` of 1 to 4.*5"),
+        (lambda: samplers.DPMSolverPP(0), "`order` of 1 to 3.*0"),
+    ],
+)
+def test_bad_solver_options_are_refused(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_inversion_is_undone_by_ddim_as_steps_grow(schedule):
+    images = MEAN + DEVIATION * float64_noise()
+    errors = []
+    for steps in (25, 100, 400):
+        encoded = last_noisy_images(samplers.DDIMInverse(), schedule, images, steps)
+        decoded = last_noisy_images(samplers.DDIM(), schedule, encoded, steps)
+        errors.append(np.abs(decoded - images).max())
+    assert errors[0] > 3 * errors[1] > 9 * errors[2]
+    exact = exact_flow(schedule, images, start=0.0, end=1.0)
+    np.testing.assert_allclose(encoded, exact, atol=0.03)

@@ -105,7 +105,7 @@ def sampler_options(function: Callable) -> Callable:
     """Adds `--diffusion-steps`, `--sampler` and `--eta`."""
     options = (
         click.option("--diffusion-steps", type=int, default=20, show_default=True, help="Steps of the sampler, S."),
-        click.option("--sampler", default="ddim", show_default=True, help="Name of a sampler."),
+        click.option("--sampler", default="ddim", show_default=True, help="ddim, ddpm, heun, dpm_solver_pp or adams_bashforth."),
         click.option("--eta", type=float, help="Stochasticity of ddim: 0 deterministic, 1 DDPM.  [default: 0]"),
         click.option("--batch-size", type=int, default=64, show_default=True, help="Images computed at once."),
     )  # fmt: skip

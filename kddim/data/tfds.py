@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from kddim.backend import leave_devices_to_the_backend
 from kddim.data.decode import picture_to_array
 from kddim.data.storage import allocate
 
@@ -48,6 +49,7 @@ def load_tfds(
             has no images; it could not be downloaded.
     """
     tfds = _import_tfds(name)
+    leave_devices_to_the_backend()
     try:
         builder = tfds.builder(name)
     except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError) as error:
@@ -69,13 +71,15 @@ def load_tfds(
             f"Expected to download and prepare the data set {name!r}. "
             f"Received: {type(error).__name__}: {reason[0] if reason else ''}"
         ) from error
-    splits = split_names(list(builder.info.splits), validation_split)
+    # Made-up data (`tfds.testing.mock_data`) know no splits and allow any.
+    names = list(builder.info.splits) or ["train", "validation", "test"]
     fractions = (1.0 - validation_split, validation_split)
     parts = []
-    for split, fraction in zip(splits, fractions):
-        total = builder.info.splits[split].num_examples
-        number = total if limit is None else min(total, max(1, round(limit * fraction)))
+    for split, fraction in zip(split_names(names, validation_split), fractions):
         dataset = tfds.load(name, split=split, shuffle_files=False)
+        number = int(dataset.cardinality())
+        if limit is not None:
+            number = min(number, max(1, round(limit * fraction)))
         examples = tfds.as_numpy(dataset.take(number))
         parts.append(_decode(examples, number, image_size, channels or found or 3))
     return parts[0], parts[1]

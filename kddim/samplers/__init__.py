@@ -3,13 +3,33 @@
 from typing import Any
 
 from kddim import registry
+from kddim.samplers.adams_bashforth import AdamsBashforth
 from kddim.samplers.base import Rates, Sampler
 from kddim.samplers.ddim import DDIM
+from kddim.samplers.ddpm import DDPM
+from kddim.samplers.dpm_solver import DPMSolverPP
+from kddim.samplers.heun import Heun
+from kddim.samplers.inverse import DDIMInverse
 
-__all__ = ["DDIM", "NAMES", "Rates", "Sampler", "get"]
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "NAMES",
+    "AdamsBashforth",
+    "DDIMInverse",
+    "DPMSolverPP",
+    "Heun",
+    "Rates",
+    "Sampler",
+    "get",
+]
 
 NAMES: dict[str, type[Sampler]] = {
     "ddim": DDIM,
+    "ddpm": DDPM,
+    "heun": Heun,
+    "dpm_solver_pp": DPMSolverPP,
+    "adams_bashforth": AdamsBashforth,
 }
 
 

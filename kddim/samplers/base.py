@@ -24,13 +24,18 @@ class Rates:
     """The rates along a time grid, each `(diffusion_steps,)` float64.
 
     `noise` and `signal` belong to the time a step starts from, `next_noise` and
-    `next_signal` to the one it leads to.
+    `next_signal` to the one it leads to. `at(time)` gives `(noise, signal)` elsewhere.
     """
 
     noise: np.ndarray
     signal: np.ndarray
     next_noise: np.ndarray
     next_signal: np.ndarray
+    schedule: Schedule
+
+    def at(self, times: Any) -> tuple[np.ndarray, np.ndarray]:
+        noise, signal = (to_numpy(r).astype("float64") for r in self.schedule(np.asarray(times)))
+        return noise, signal
 
 
 class Sampler(registry.Configurable, abc.ABC):
@@ -173,7 +178,7 @@ class Sampler(registry.Configurable, abc.ABC):
         """The rates along this sampler's grid."""
         times = time_grids.grid(self.times, schedule, diffusion_steps)
         noise, signal = (to_numpy(r).astype("float64") for r in schedule(times))
-        return Rates(noise[:-1], signal[:-1], noise[1:], signal[1:])
+        return Rates(noise[:-1], signal[:-1], noise[1:], signal[1:], schedule)
 
     def _wrap(self, denoise: Denoiser) -> Denoiser:
         """`denoise` for scalar rates, with predictions of the images' type, clipped."""

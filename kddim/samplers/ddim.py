@@ -9,9 +9,44 @@ from kddim.samplers.base import Clip, Rates, Sampler
 from kddim.samplers.times import Times
 
 
+class Ancestral(Sampler):
+    """What DDIM and DDPM share: Eq. 12, with a standard deviation that `eta` scales."""
+
+    eta: float
+
+    def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        ratio = np.clip(rates.signal / rates.next_signal, 0.0, 1.0)
+        sigma = self.eta * rates.next_noise / rates.noise * np.sqrt(1.0 - ratio**2)
+        variance = rates.next_noise**2 - sigma**2
+        if np.any(variance < -1e-12):
+            worst = int(np.argmin(variance))
+            raise ValueError(
+                f"eta={self.eta} asks for more fresh noise than the next noise rate holds "
+                f"(step {worst}: sigma {sigma[worst]:.4f}, rate {rates.next_noise[worst]:.4f}). "
+                "Expected a smaller eta; at most 1 fits every grid."
+            )
+        return {
+            "noise_rate": rates.noise,
+            "signal_rate": rates.signal,
+            "next_signal_rate": rates.next_signal,
+            "pred_noise_scale": np.sqrt(np.maximum(variance, 0.0)),
+            "sigma": sigma,
+        }
+
+    def step(self, denoise, noisy_images, state, coefficients, noises):
+        c = coefficients
+        pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
+        next_noisy_images = (
+            c["next_signal_rate"] * pred_images + c["pred_noise_scale"] * pred_noises
+        )
+        if noises is not None:
+            next_noisy_images = next_noisy_images + c["sigma"] * noises
+        return next_noisy_images, pred_images, state
+
+
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
-class DDIM(Sampler):
+class DDIM(Ancestral):
     """Denoising diffusion implicit models, Eq. 12 (arXiv 2010.02502).
 
     `next_noisy = next_signal_rate * pred_image
@@ -43,31 +78,3 @@ class DDIM(Sampler):
     @property
     def stochastic(self) -> bool:
         return self.eta > 0.0
-
-    def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
-        ratio = np.clip(rates.signal / rates.next_signal, 0.0, 1.0)
-        sigma = self.eta * rates.next_noise / rates.noise * np.sqrt(1.0 - ratio**2)
-        variance = rates.next_noise**2 - sigma**2
-        if np.any(variance < -1e-12):
-            raise ValueError(
-                f"eta={self.eta} asks for more fresh noise than the next noise rate holds "
-                f"(step {int(np.argmin(variance))}: sigma {sigma[np.argmin(variance)]:.4f}). "
-                "Expected an eta of at most 1 for any grid; use a smaller one."
-            )
-        return {
-            "noise_rate": rates.noise,
-            "signal_rate": rates.signal,
-            "next_signal_rate": rates.next_signal,
-            "pred_noise_scale": np.sqrt(np.maximum(variance, 0.0)),
-            "sigma": sigma,
-        }
-
-    def step(self, denoise, noisy_images, state, coefficients, noises):
-        c = coefficients
-        pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
-        next_noisy_images = (
-            c["next_signal_rate"] * pred_images + c["pred_noise_scale"] * pred_noises
-        )
-        if noises is not None:
-            next_noisy_images = next_noisy_images + c["sigma"] * noises
-        return next_noisy_images, pred_images, state

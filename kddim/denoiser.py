@@ -1,0 +1,334 @@
+"""The trained half of the model: a network that separates noise from images."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kddim import backend, predictions, schedules
+from kddim.images import check_images, first_batch, images_of
+from kddim.networks.adopt import check_network, copy_network
+from kddim.networks.layers import ImageNormalization
+from kddim.networks.residual_unet import check_image_size, residual_unet
+
+
+class TrainedDenoiser(keras.Model):
+    """Learns to separate noisy images into noise and image; `DiffusionModel` generates.
+
+    images -> normaliser -> mixed with noise at the schedule's rates -> network -> loss ->
+    exponential moving average. See `kddim.DiffusionModel` for the arguments.
+    """
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int],
+        widths: Sequence[int] = (32, 64, 96, 128),
+        block_depth: int = 2,
+        *,
+        channels: int = 3,
+        schedule: Any = "cosine",
+        prediction_type: str = "noise",
+        ema: float = 0.999,
+        network: keras.Model | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+    ):
+        # Normaliser, mixing and losses stay in float32 under every dtype policy; the
+        # layers of the network follow the global policy.
+        super().__init__(name=name, dtype="float32")
+        if not 0.0 <= ema < 1.0:
+            raise ValueError(f"Expected `ema` in [0, 1). Received: {ema}")
+        self.image_shape = (*check_image_size(image_size), int(channels))
+        self.widths = tuple(int(w) for w in widths)
+        self.block_depth = int(block_depth)
+        self.schedule = schedules.get(schedule)
+        self.prediction_type = predictions.check(prediction_type)
+        self.ema = float(ema)
+        self.seed = seed
+        self.has_custom_network = network is not None
+        _check_terminal_rates(self.schedule, self.prediction_type)
+
+        self.normalizer = ImageNormalization(name="normalizer")
+        self.normalizer.build((None, *self.image_shape))
+        self.network = network or residual_unet(
+            self.image_shape[:2], widths, block_depth, channels=channels
+        )
+        check_network(self.network, self.image_shape)
+        self.ema_network = copy_network(self.network)
+        self.ema_steps = self.add_weight(
+            name="ema_steps", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.noise_loss_tracker = keras.metrics.Mean(name="n_loss")
+        self.image_loss_tracker = keras.metrics.Mean(name="i_loss")
+        self._compiled_steps = backend.StepCache()
+        self.built = True
+
+    # Training.
+
+    def compile(self, optimizer: Any = None, loss: Any = None, **kwargs: Any) -> None:
+        """Configures training, like `keras.Model.compile`.
+
+        Args:
+            optimizer: a Keras optimiser; None is the example's
+                `AdamW(learning_rate=1e-3, weight_decay=1e-4)`.
+            loss: a Keras loss, per pixel, between target and prediction; None is the
+                example's mean absolute error. Its value for a network that predicts
+                zero noise is `sqrt(2 / pi) = 0.798`.
+            **kwargs: see `keras.Model.compile`.
+
+        Raises:
+            ValueError: `metrics` are given; the logs are `loss`, `n_loss`, `i_loss`,
+                and image metrics are callbacks (`kddim.callbacks.KIDCallback`).
+        """
+        if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
+            raise ValueError(
+                "Expected no `metrics`: the losses of noise and image are tracked already, and "
+                "image metrics are callbacks, such as kddim.callbacks.KIDCallback. "
+                f"Received: {kwargs.get('metrics') or kwargs.get('weighted_metrics')}"
+            )
+        if optimizer is None:
+            optimizer = keras.optimizers.AdamW(learning_rate=1e-3, weight_decay=1e-4)
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if kwargs.get("auto_scale_loss", True) and _uses_float16(self.network) and not scaled:
+            # Keras looks at the policy of the model, which is float32 here.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        loss = "mean_absolute_error" if loss is None else loss
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        self._pixel_loss = keras.losses.get(loss)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with what `get_compile_config` described; Keras calls it on loading."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def call(self, images: Any, training: bool = False) -> dict[str, Any]:
+        """Mixes images with noise at random times, and separates them again.
+
+        Args:
+            images: floats in [0, 1], `(batch, height, width, channels)`.
+            training: uses `network` if true, else `ema_network`.
+
+        Returns:
+            `images` (normalised), `noises`, `pred_images`, `pred_noises`, and the
+            network's `prediction` with its `target`; each of the images' shape.
+        """
+        self._check_batch_shape(images)
+        images = self.normalizer(images)
+        batch_size = ops.shape(images)[0]
+        noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
+        times = keras.random.uniform((batch_size, 1, 1, 1), seed=self.seed_generator)
+        noise_rates, signal_rates = self.diffusion_schedule(self.schedule.training_times(times))
+        noisy_images = signal_rates * images + noise_rates * noises
+
+        prediction = self._predict(noisy_images, noise_rates, training)
+        kind = self.prediction_type
+        pred_noises, pred_images = predictions.split(
+            kind, prediction, noisy_images, noise_rates, signal_rates
+        )
+        return {
+            "images": images,
+            "noises": noises,
+            "pred_images": pred_images,
+            "pred_noises": pred_noises,
+            "prediction": prediction,
+            "target": predictions.target(kind, noises, images, noise_rates, signal_rates),
+        }
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss between target and prediction, plus the network's regularisation."""
+        if sample_weight is not None:
+            raise ValueError("Expected no sample_weight: every image weighs the same.")
+        loss = ops.mean(self._pixel_loss(y_pred["target"], y_pred["prediction"]))
+        return loss + sum(self.losses) if self.losses else loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Updates `n_loss` and `i_loss`, the losses of noise and image."""
+        batch_size = ops.shape(y_pred["images"])[0]
+        for tracker, kind in (
+            (self.noise_loss_tracker, "noises"),
+            (self.image_loss_tracker, "images"),
+        ):
+            loss = ops.mean(self._pixel_loss(y_pred[kind], y_pred["pred_" + kind]))
+            tracker.update_state(loss, sample_weight=batch_size)
+        return self.get_metrics_result()
+
+    def train_step(self, *args: Any) -> Any:
+        """One step of regression, then of the moving average; compiled by Keras."""
+        result = super().train_step(*args)
+        return backend.update_after_train_step(self, result, self._update_ema)
+
+    def _update_ema(self) -> None:
+        steps = ops.cast(self.ema_steps.value, "float32")
+        decay = ops.minimum(self.ema, (1.0 + steps) / (10.0 + steps))
+        for weight, ema_weight in zip(self.network.variables, self.ema_network.variables):
+            # Batch normalisation's statistics are averaged too; counters and the
+            # states of seed generators are copied.
+            value = ops.convert_to_tensor(weight.value)
+            if keras.backend.is_float_dtype(weight.dtype):
+                value = decay * ema_weight.value + (1.0 - decay) * value
+            ema_weight.assign(value)
+        self.ema_steps.assign(self.ema_steps.value + 1)
+
+    def make_train_function(self, *args: Any, **kwargs: Any) -> Any:
+        self._check_adapted()
+        return super().make_train_function(*args, **kwargs)
+
+    def make_test_function(self, *args: Any, **kwargs: Any) -> Any:
+        self._check_adapted()
+        return super().make_test_function(*args, **kwargs)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains on batches of images, like `keras.Model.fit`.
+
+        Args:
+            x: images in [0, 1]: a NumPy array or tensor, `tf.data`,
+                `keras.utils.PyDataset`, or a torch `DataLoader`; labels are ignored.
+            *args: see `keras.Model.fit`.
+            **kwargs: see `keras.Model.fit`.
+
+        Returns:
+            Keras' `History`, with `loss`, `n_loss` and `i_loss`, and the same with
+            `val_` in front.
+
+        Raises:
+            ValueError: `model.normalizer` was not adapted, or the images are of
+                another size than the model's or leave [0, 1].
+        """
+        self._check_data(x, kwargs)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measures the losses of the EMA network, like `keras.Model.evaluate`."""
+        self._check_data(x, kwargs)
+        return super().evaluate(x, *args, **kwargs)
+
+    # Denoising.
+
+    def diffusion_schedule(self, diffusion_times: Any) -> tuple[Any, Any]:
+        """`(noise_rates, signal_rates)` at diffusion times in [0, 1], as tensors."""
+        return self.schedule(ops.convert_to_tensor(diffusion_times, "float32"))
+
+    def denoise(
+        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, training: bool
+    ) -> tuple[Any, Any]:
+        """Separates noisy images into noise and image.
+
+        Args:
+            noisy_images: normalised, `(batch, height, width, channels)`.
+            noise_rates: `(batch, 1, 1, 1)`, or a shape that broadcasts to it.
+            signal_rates: likewise.
+            training: uses `network` if true, else `ema_network`.
+
+        Returns:
+            `(pred_noises, pred_images)`, float32 tensors of the images' shape.
+        """
+        noisy_images, noise_rates, signal_rates = (
+            ops.convert_to_tensor(v, "float32") for v in (noisy_images, noise_rates, signal_rates)
+        )
+        prediction = self._predict(noisy_images, noise_rates, training)
+        return predictions.split(
+            self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
+        )
+
+    def _predict(self, noisy_images: Any, noise_rates: Any, training: bool) -> Any:
+        network = self.network if training else self.ema_network
+        rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
+        noise_variances = ops.broadcast_to(noise_rates**2, rates_shape)
+        return ops.cast(network([noisy_images, noise_variances], training=training), "float32")
+
+    def denormalize(self, normalised: Any) -> Any:
+        """Normalised images back to pixels, clipped to [0, 1]; a float32 tensor."""
+        return ops.clip(self.normalizer.denormalize(normalised), 0.0, 1.0)
+
+    # Saving.
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, serialised."""
+        return {
+            "image_size": list(self.image_shape[:2]),
+            "widths": list(self.widths),
+            "block_depth": self.block_depth,
+            "channels": self.image_shape[2],
+            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "prediction_type": self.prediction_type,
+            "ema": self.ema,
+            "network": (
+                keras.saving.serialize_keras_object(self.network)
+                if self.has_custom_network
+                else None
+            ),
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TrainedDenoiser":
+        """The model that `get_config` described, with fresh weights."""
+        config = dict(config)
+        if config.get("network") is not None:
+            config["network"] = keras.saving.deserialize_keras_object(
+                config["network"], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves like `keras.Model.save`; a `.keras` file is written whole or not at all."""
+        path = Path(filepath)
+        if path.suffix != ".keras" or (path.exists() and not overwrite):
+            super().save(filepath, overwrite=overwrite, **kwargs)
+            return
+        partial = path.with_name(f".{path.stem}.partial.keras")
+        try:
+            super().save(partial, overwrite=True, **kwargs)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    # Checks.
+
+    def _check_batch_shape(self, images: Any) -> None:
+        shape = tuple(getattr(images_of(images), "shape", ()))
+        if len(shape) != 4 or any(s not in (None, w) for s, w in zip(shape[1:], self.image_shape)):
+            raise ValueError(
+                f"Expected images of shape (batch, {join_shape(self.image_shape)}). Received: {shape}"
+            )
+
+    def _check_data(self, data: Any, options: dict[str, Any]) -> None:
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(f"Expected no {name}: every image weighs the same.")
+        batch = first_batch(data)
+        if batch is not None:
+            check_images(batch, self.image_shape)
+
+    def _check_adapted(self) -> None:
+        if not self.normalizer.adapted:
+            raise ValueError(
+                "Expected a normaliser that knows the mean and variance of the data. Received: "
+                "one that was not adapted. Call `model.normalizer.adapt(images)` first."
+            )
+
+
+def _check_terminal_rates(schedule: schedules.Schedule, prediction_type: str) -> None:
+    _, signal_rate = schedule(np.array([1.0]))
+    if prediction_type == "noise" and float(backend.to_numpy(signal_rate)[0]) < 1e-6:
+        raise ValueError(
+            "Expected a schedule whose signal rate at time 1 is above zero, since a noise "
+            f"prediction is divided by it. Received: {schedule}. "
+            'Use prediction_type="velocity" or "image", or a schedule that ends above zero.'
+        )
+
+
+def _uses_float16(network: keras.Model) -> bool:
+    return any(layer.compute_dtype == "float16" for layer in network._flatten_layers())
+
+
+def join_shape(shape: Sequence[Any]) -> str:
+    """A shape for error messages: `16, 16, 3`."""
+    return ", ".join(map(str, shape))

@@ -1,0 +1,69 @@
+"""What multistep methods share: remixing with a combination of the last predictions."""
+
+import abc
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from kddim.samplers.base import Rates, Sampler
+
+
+def check_order(order: int, highest: int) -> int:
+    """`order` if it is one of 1 to `highest`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(order, bool) or order not in range(1, highest + 1):
+        raise ValueError(f"Expected `order` of 1 to {highest}. Received: {order!r}")
+    return order
+
+
+class Multistep(Sampler):
+    """A linear multistep method on one of the two predictions.
+
+    Each step is DDIM's deterministic remix, with the prediction replaced by a
+    combination, of weights that sum to one, of itself and those of the steps before.
+    The first steps know fewer predictions, and are of lower order.
+    """
+
+    order: int
+
+    @property
+    @abc.abstractmethod
+    def combines_noises(self) -> bool:
+        """Whether noises are combined (and images follow), or images (and noises)."""
+
+    @abc.abstractmethod
+    def weights(self, rates: Rates) -> np.ndarray:
+        """`(diffusion_steps, order)`: of the latest prediction, the one before, ...
+
+        Weights of predictions that do not exist yet are zero.
+        """
+
+    def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        weights = self.weights(rates)
+        return {
+            "noise_rate": rates.noise,
+            "signal_rate": rates.signal,
+            "next_noise_rate": rates.next_noise,
+            "next_signal_rate": rates.next_signal,
+        } | {f"weight_{age}": weights[:, age] for age in range(self.order)}
+
+    def initial_state(self, initial_noise: Any) -> tuple:
+        return tuple(ops.zeros_like(initial_noise) for _ in range(self.order - 1))
+
+    def step(self, denoise, noisy_images, state, coefficients, noises):
+        c = coefficients
+        pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
+        history = (pred_noises if self.combines_noises else pred_images, *state)
+        combined = sum(c[f"weight_{age}"] * past for age, past in enumerate(history))
+        if self.combines_noises:
+            pred_noises = combined
+            pred_images = (noisy_images - c["noise_rate"] * combined) / c["signal_rate"]
+        else:
+            pred_images = combined
+            pred_noises = (noisy_images - c["signal_rate"] * combined) / c["noise_rate"]
+        next_noisy_images = c["next_signal_rate"] * pred_images + c["next_noise_rate"] * pred_noises
+        return next_noisy_images, pred_images, history[: self.order - 1]
