@@ -9,7 +9,8 @@ TORCH ?= torch==2.13.0
 .PHONY: demo test test-slow lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/kddim train digits --output $(RUN) --overwrite --kid-encoder random_conv --kid-images 500 --kid-steps 10
+	$(BIN)/kddim train digits --output $(RUN) --overwrite --kid-encoder random_conv --kid-images 500 --kid-steps 10 \
+		--max-minutes 2.8
 	$(BIN)/kddim generate $(RUN) --num-images 50 --output $(RUN)/digits.png --overwrite
 	@echo
 	@echo "Generated digits:   $(RUN)/digits.png"

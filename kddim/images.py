@@ -138,8 +138,8 @@ def take_images(data: Any, num_images: int | None, image_shape: Sequence[int | N
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """Floats in [0, 1] to uint8, rounded to the nearest."""
-    return (np.clip(to_numpy(images), 0.0, 1.0) * 255.0 + 0.5).astype("uint8")
+    """Floats in [0, 1] to uint8, rounded to the nearest; NaN becomes black."""
+    return (np.clip(np.nan_to_num(to_numpy(images)), 0.0, 1.0) * 255.0 + 0.5).astype("uint8")
 
 
 def grid(images: Any, num_cols: int, padding: int = 2, scale: int | None = None) -> np.ndarray:

@@ -48,6 +48,8 @@ class TrainingConfig:
         epochs: 100 for digits, else 50.
         steps_per_epoch: steps an epoch; None is `repeats` passes over the data.
         repeats: passes an epoch; 1 for digits, else the example's 5.
+        max_minutes: training ends before an epoch that would exceed them; None has no
+            limit.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
         ema: decay of the averaged weights.
@@ -72,6 +74,7 @@ class TrainingConfig:
     epochs: int | None = None
     steps_per_epoch: int | None = None
     repeats: int | None = None
+    max_minutes: float | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     ema: float = 0.999
@@ -101,8 +104,10 @@ class TrainingConfig:
                 raise ValueError(f"Expected {name} of at least 1. Received: {value}")
         if config.kid_images < 2:
             raise ValueError(f"Expected kid_images of at least 2. Received: {config.kid_images}")
-        if not config.learning_rate > 0:
-            raise ValueError(f"Expected a learning_rate above 0. Received: {config.learning_rate}")
+        for name in ("learning_rate", "max_minutes"):
+            value = getattr(config, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Expected {name} above 0. Received: {value}")
         return config
 
 
@@ -150,6 +155,11 @@ def train(
             validation_data=validation_data,
             verbose=verbose,
             callbacks=[
+                *(
+                    [callbacks.TimeLimitCallback(60.0 * config.max_minutes)]
+                    if config.max_minutes
+                    else []
+                ),
                 *([measure] if measure else []),
                 callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every or 1),
                 best,

@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 import kddim
-from kddim.callbacks import BestModelCallback, HistoryCallback, ImageGridCallback, KIDCallback
+from kddim.callbacks import (
+    BestModelCallback,
+    HistoryCallback,
+    ImageGridCallback,
+    KIDCallback,
+    TimeLimitCallback,
+)
 
 
 def mean_colours(images):
@@ -83,6 +89,17 @@ def test_every_and_the_last_epoch(model, images, tmp_path):
     assert Image.open(tmp_path / "history.png").size[0] > 500
 
 
+def test_a_time_limit_ends_training_and_the_last_epoch_is_measured(model, images, monkeypatch):
+    """Epochs of 10 seconds by a clock of the test's own; the limit is 45."""
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr("kddim.callbacks.time_limit.time.monotonic", lambda: next(clock))
+    kid = KIDCallback(images, mean_colours, num_images=4, diffusion_steps=1, every=100)
+    history = fit(model, images, TimeLimitCallback(45), kid, epochs=20)
+    # Begun at 0; epochs end at 10, 20, 30: from there two more would end at 50.
+    assert len(history.history["loss"]) == 3
+    assert [epoch for epoch, _ in kid.history] == [3]
+
+
 def test_grids_draw_the_same_noises(model, images, tmp_path):
     for folder in ("a", "b"):
         callback = ImageGridCallback(tmp_path / folder, 2, 3, diffusion_steps=2)
@@ -97,6 +114,7 @@ def test_grids_draw_the_same_noises(model, images, tmp_path):
 def test_best_model_is_the_one_of_the_lowest_value(model, tmp_path):
     callback = BestModelCallback(tmp_path / "m.keras")
     callback.set_model(model)
+    callback.set_params({"epochs": 5})
     seen = []
     for epoch, value in enumerate([0.5, float("nan"), 0.2, None, 0.3]):
         model.ema_network.set_weights([w * 0 + epoch for w in model.ema_network.get_weights()])
@@ -148,6 +166,7 @@ def test_backup_and_restore_goes_on_where_it_stopped(model, images, tmp_path):
         (lambda x: KIDCallback(x, mean_colours, diffusion_steps=0), "diffusion_steps"),
         (lambda x: KIDCallback(x, mean_colours, every=0), "every"),
         (lambda x: ImageGridCallback("grids", num_rows=0), "num_rows"),
+        (lambda x: TimeLimitCallback(0), "`seconds` above 0"),
     ],
 )
 def test_bad_options_are_refused(images, make, match):

@@ -4,5 +4,12 @@ from kddim.callbacks.best_model import BestModelCallback
 from kddim.callbacks.history import HistoryCallback
 from kddim.callbacks.image_grid import ImageGridCallback
 from kddim.callbacks.kid import KIDCallback
+from kddim.callbacks.time_limit import TimeLimitCallback
 
-__all__ = ["BestModelCallback", "HistoryCallback", "ImageGridCallback", "KIDCallback"]
+__all__ = [
+    "BestModelCallback",
+    "HistoryCallback",
+    "ImageGridCallback",
+    "KIDCallback",
+    "TimeLimitCallback",
+]

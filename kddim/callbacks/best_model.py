@@ -5,6 +5,8 @@ from pathlib import Path
 
 import keras
 
+from kddim.callbacks.due import is_due
+
 
 class BestModelCallback(keras.callbacks.Callback):
     """Saves the model whenever a value is the lowest yet.
@@ -32,8 +34,7 @@ class BestModelCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.monitor is None:
-            last = epoch + 1 == self.params.get("epochs")
-            if last or (epoch + 1) % self.every == 0:
+            if is_due(self, epoch, self.every):
                 self._save(epoch, None)
             return
         value = (logs or {}).get(self.monitor)

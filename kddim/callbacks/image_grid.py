@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from kddim.callbacks.due import is_due
 from kddim.images import grid, save_png
 
 
@@ -47,8 +48,7 @@ class ImageGridCallback(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        last = epoch + 1 == self.params.get("epochs")
-        if (epoch + 1) % self.every and not last:
+        if not is_due(self, epoch, self.every):
             return
         images = self.model.generate(
             self.num_rows * self.num_cols, self.diffusion_steps, self.sampler, seed=self.seed

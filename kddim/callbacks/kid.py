@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from kddim import samplers
+from kddim.callbacks.due import is_due
 from kddim.images import take_images
 from kddim.metrics import encoders
 from kddim.metrics.kernel_distance import polynomial_mmd
@@ -83,8 +84,7 @@ class KIDCallback(keras.callbacks.Callback):
             print(f"val_kid: {describe(self.protocol)}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        last = epoch + 1 == self.params.get("epochs")
-        if (epoch + 1) % self.every and not last:
+        if not is_due(self, epoch, self.every):
             return
         value = self.measure()
         self.history.append((epoch + 1, value))

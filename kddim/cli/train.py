@@ -26,6 +26,7 @@ from kddim.cli.common import interactive, parse_size, parse_widths, runtime_opti
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Images a step.")
 @click.option("--epochs", type=int, help="[default: 50; digits: 100]")
 @click.option("--steps-per-epoch", type=int, help="[default: --repeats passes over the data]")
+@click.option("--max-minutes", type=float, help="Stop before an epoch that would exceed them.")
 @click.option("--repeats", type=int, help="Passes over the data an epoch.  [default: 5; digits: 1]")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of AdamW.")
 @click.option("--weight-decay", type=float, default=1e-4, show_default=True, help="Of AdamW.")
