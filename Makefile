@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 RUN ?= runs/digits
+# Two processes: what takes time is tracing and compiling, on one core each.
+PYTEST ?= -n 2 --dist loadscope
 # Without a wish of the user's, PyTorch comes as the build that the tests were tried with.
 TORCH ?= torch==2.13.0
 
@@ -23,9 +25,9 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "backend and not slow"
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "backend and not slow"
+	$(BIN)/python -m pytest $(PYTEST)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PYTEST) -m "backend and not slow"
+	KERAS_BACKEND=torch $(BIN)/python -m pytest $(PYTEST) -m "backend and not slow"
 
 # What takes minutes: trains the demo's model and has a classifier judge its digits.
 test-slow: $(VENV)/.installed-test

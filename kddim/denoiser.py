@@ -101,11 +101,12 @@ class TrainedDenoiser(keras.Model):
         loss = "mean_absolute_error" if loss is None else loss
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         self._pixel_loss = keras.losses.get(loss)
+        if not self.optimizer.built:  # so that a file saved before training is complete
+            self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` described; Keras calls it on loading."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def call(self, images: Any, training: bool = False) -> dict[str, Any]:
         """Mixes images with noise at random times, and separates them again.
@@ -277,11 +278,31 @@ class TrainedDenoiser(keras.Model):
             )
         return cls(**config)
 
-    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """Saves like `keras.Model.save`; a `.keras` file is written whole or not at all."""
+    def save(
+        self,
+        filepath: Any,
+        overwrite: bool = True,
+        *,
+        include_optimizer: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Saves like `keras.Model.save`; a `.keras` file is written whole or not at all.
+
+        Args:
+            filepath: ending `.keras`.
+            overwrite: see `keras.Model.save`.
+            include_optimizer: False leaves out the optimiser, which is half of the file.
+                (Keras itself ignores this option for `.keras` files.)
+            **kwargs: see `keras.Model.save`.
+        """
         path = Path(filepath)
         if path.suffix != ".keras" or (path.exists() and not overwrite):
             super().save(filepath, overwrite=overwrite, **kwargs)
+            return
+        if not include_optimizer:
+            bare = type(self).from_config(self.get_config())
+            bare.set_weights(self.get_weights())
+            bare.save(filepath, **kwargs)
             return
         partial = path.with_name(f".{path.stem}.partial.keras")
         try:

@@ -18,8 +18,8 @@ INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Fails any test that looks a host up or connects."""
-    attempts = []
+    """Fails any test that looks a host up or connects, or leaves another time limit."""
+    attempts, limit = [], socket.getdefaulttimeout()
 
     def refuse(*args, **_):
         attempts.append(args)
@@ -29,6 +29,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     yield
     assert not attempts
+    assert socket.getdefaulttimeout() == limit
 
 
 @pytest.fixture
@@ -461,7 +462,6 @@ def test_auto_is_inception_where_its_weights_can_be_had(fake_inception, caplog):
 
 
 def test_auto_is_random_conv_where_they_cannot_and_says_so(no_weights, caplog):
-    before = socket.getdefaulttimeout()
     with caplog.at_level(logging.WARNING, "kddim"):
         kid = KID("auto")
     assert kid.protocol["encoder"] == "random_conv"
@@ -472,7 +472,6 @@ def test_auto_is_random_conv_where_they_cannot_and_says_so(no_weights, caplog):
     assert "\n" not in message
     kid.update_state(REAL, FAKE)
     assert kid.result() == pytest.approx(kid_of("random_conv"), rel=1e-6)
-    assert socket.getdefaulttimeout() == before
 
 
 def test_auto_waits_for_the_network_no_longer_than_seconds(monkeypatch):
