@@ -11,9 +11,9 @@ TORCH ?= torch==2.13.0
 .PHONY: demo test test-slow lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/kddim train digits --output $(RUN) --overwrite --kid-encoder random_conv --kid-images 500 --kid-steps 10 \
+	KERAS_BACKEND=tensorflow $(BIN)/kddim train digits --output $(RUN) --overwrite --kid-encoder random_conv --kid-images 500 --kid-steps 10 \
 		--max-minutes 2.8
-	$(BIN)/kddim generate $(RUN) --num-images 50 --output $(RUN)/digits.png --overwrite
+	KERAS_BACKEND=tensorflow $(BIN)/kddim generate $(RUN) --num-images 50 --output $(RUN)/digits.png --overwrite
 	@echo
 	@echo "Generated digits:   $(RUN)/digits.png"
 	@echo "Loss and KID:       $(RUN)/history.png"
@@ -25,7 +25,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PYTEST)
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(PYTEST)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PYTEST) -m "backend and not slow"
 	KERAS_BACKEND=torch $(BIN)/python -m pytest $(PYTEST) -m "backend and not slow"
 
@@ -41,7 +41,10 @@ lint: $(VENV)/.installed-test
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || \
 		{ echo "kddim needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@# Debian keeps a part of venv in a package of its own; as root it can be had.
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); test "$$(id -u)" = 0 && \
+		echo "installing Debian's python3-venv" && apt-get update -qq && \
+		apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); \
 		echo "Python's venv is missing. On Debian: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml

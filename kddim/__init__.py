@@ -33,9 +33,11 @@ def __getattr__(name: str) -> Any:
 
 
 def _started_as_command() -> bool:
-    # `python -m kddim` has "-m" here while it looks for the package.
     program = os.path.basename(sys.argv[0]) if sys.argv else ""
-    return program in ("-m", "kddim", "kddim.exe", "kddim-script.py")
+    if program == "-m":  # Python is looking for the module of `python -m MODULE`
+        options = sys.orig_argv
+        return "-m" in options and options[options.index("-m") + 1 :][:1] == ["kddim"]
+    return program in ("kddim", "kddim.exe", "kddim-script.py")
 
 
 # The command line answers `--help` without Keras, and imports what a verb needs when it

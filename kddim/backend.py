@@ -136,6 +136,9 @@ class StepCache:
     def __init__(self):
         self._steps: dict[Any, Callable] = {}
 
+    def __len__(self) -> int:
+        return len(self._steps)
+
     def get(self, key: Any, function: Callable, variables: Sequence[Any]) -> Callable:
         if key not in self._steps:
             self._steps[key] = compile_step(function, variables)

@@ -1,6 +1,5 @@
 """The trained half of the model: a network that separates noise from images."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ import numpy as np
 from keras import ops
 
 from kddim import backend, predictions, schedules
-from kddim.images import check_images, first_batch, images_of
+from kddim.files import whole
+from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
+from kddim.latents import resolve_seed
 from kddim.networks.adopt import check_network, copy_network
 from kddim.networks.layers import ImageNormalization
 from kddim.networks.residual_unet import check_image_size, residual_unet
@@ -40,11 +41,8 @@ class TrainedDenoiser(keras.Model):
         # Normaliser, mixing and losses stay in float32 under every dtype policy; the
         # layers of the network follow the global policy.
         super().__init__(name=name, dtype="float32")
-        if not 0.0 <= ema < 1.0:
-            raise ValueError(f"Expected `ema` in [0, 1). Received: {ema}")
+        check_ema(ema)
         self.image_shape = (*check_image_size(image_size), int(channels))
-        self.widths = tuple(int(w) for w in widths)
-        self.block_depth = int(block_depth)
         self.schedule = schedules.get(schedule)
         self.prediction_type = predictions.check(prediction_type)
         self.ema = float(ema)
@@ -58,11 +56,16 @@ class TrainedDenoiser(keras.Model):
             self.image_shape[:2], widths, block_depth, channels=channels
         )
         check_network(self.network, self.image_shape)
-        self.ema_network = copy_network(self.network)
+        self.widths = tuple(int(w) for w in widths)
+        self.block_depth = int(block_depth)
+        self.ema_network = copy_network(self.network, self.image_shape)
         self.ema_steps = self.add_weight(
             name="ema_steps", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        # Frameworks differ in the seeds that they take; all take these.
+        self.seed_generator = keras.random.SeedGenerator(
+            None if seed is None else resolve_seed(seed) % 2**31
+        )
         self.noise_loss_tracker = keras.metrics.Mean(name="n_loss")
         self.image_loss_tracker = keras.metrics.Mean(name="i_loss")
         self._compiled_steps = backend.StepCache()
@@ -199,14 +202,21 @@ class TrainedDenoiser(keras.Model):
 
         Raises:
             ValueError: `model.normalizer` was not adapted, or the images are of
-                another size than the model's or leave [0, 1].
+                another size than the model's or leave [0, 1] (of an array all are
+                looked at, of a data set the first batch).
         """
-        self._check_data(x, kwargs)
+        x = self._checked(x, kwargs)
+        validation_data = kwargs.get("validation_data")
+        if validation_data is not None and not isinstance(validation_data, tuple):
+            kwargs["validation_data"] = self._checked(validation_data, {})
+        elif validation_data is not None:
+            self._checked(validation_data[0], {})
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measures the losses of the EMA network, like `keras.Model.evaluate`."""
-        self._check_data(x, kwargs)
+        if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked its own
+            x = self._checked(x, kwargs)
         return super().evaluate(x, *args, **kwargs)
 
     # Denoising.
@@ -304,12 +314,8 @@ class TrainedDenoiser(keras.Model):
             bare.set_weights(self.get_weights())
             bare.save(filepath, **kwargs)
             return
-        partial = path.with_name(f".{path.stem}.partial.keras")
-        try:
+        with whole(path) as partial:
             super().save(partial, overwrite=True, **kwargs)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     # Checks.
 
@@ -320,13 +326,15 @@ class TrainedDenoiser(keras.Model):
                 f"Expected images of shape (batch, {join_shape(self.image_shape)}). Received: {shape}"
             )
 
-    def _check_data(self, data: Any, options: dict[str, Any]) -> None:
+    def _checked(self, data: Any, options: dict[str, Any]) -> Any:
+        """`data` as Keras takes them, once their first batch is seen to be images."""
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise ValueError(f"Expected no {name}: every image weighs the same.")
         batch = first_batch(data)
         if batch is not None:
             check_images(batch, self.image_shape)
+        return with_batches_in_tuples(data)
 
     def _check_adapted(self) -> None:
         if not self.normalizer.adapted:
@@ -334,6 +342,12 @@ class TrainedDenoiser(keras.Model):
                 "Expected a normaliser that knows the mean and variance of the data. Received: "
                 "one that was not adapted. Call `model.normalizer.adapt(images)` first."
             )
+
+
+def check_ema(ema: Any) -> None:
+    """Raises ValueError unless `ema` is a number in [0, 1)."""
+    if not isinstance(ema, (int, float)) or not 0.0 <= ema < 1.0:
+        raise ValueError(f"Expected `ema` in [0, 1). Received: {ema!r}")
 
 
 def _check_terminal_rates(schedule: schedules.Schedule, prediction_type: str) -> None:

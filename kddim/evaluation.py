@@ -9,6 +9,7 @@ from kddim import data, samplers
 from kddim.images import take_images
 from kddim.metrics import encoders
 from kddim.metrics.kernel_distance import kernel_distance, polynomial_mmd
+from kddim.metrics.kid import PROTOCOLS
 from kddim.model import DiffusionModel
 
 SPLITS = ("validation", "train", "all")
@@ -24,6 +25,7 @@ def evaluate(
     encoder: Any = "auto",
     split: str = "validation",
     validation_split: float = 0.2,
+    limit: int | None = None,
     batch_size: int = 64,
     seed: int = 0,
     data_seed: int = 0,
@@ -40,6 +42,7 @@ def evaluate(
         encoder: see `kddim.metrics.encoders.get`.
         split: "validation", "train" or "all" images of the source.
         validation_split: as in training, so that the parts are the same.
+        limit: as in training.
         batch_size: of generation and encoding.
         seed: of the generated images.
         data_seed: of the split; the training run's seed.
@@ -66,10 +69,11 @@ def evaluate(
         1,
         channels=channels,
         validation_split=validation_split,
+        limit=limit,
         seed=data_seed,
     )
     parts = {"train": [train], "validation": [validation], "all": [train, validation]}[split]
-    images = np.concatenate([part.images for part in parts])
+    images = parts[0].images if len(parts) == 1 else np.concatenate([p.images for p in parts])
     real = take_images(data.ImageDataset(images, batch_size), num_images, model.image_shape)
     if len(real) < 4:
         raise ValueError(
@@ -89,7 +93,8 @@ def evaluate(
         "protocol": {
             "metric": "KID",
             "encoder": encode.description,
-            "estimator": "unbiased estimate over all images",
+            "image_size": f"{height}x{width}",
+            "estimator": PROTOCOLS["unbiased"],
             "subsets": f"100 of {subset_size}",
             "real_images": len(real),
             "real": f"{split} of {source}",

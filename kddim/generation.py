@@ -2,12 +2,14 @@
 
 import math
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from kddim.files import whole
 from kddim.images import grid, save_png, to_uint8
 from kddim.runs import check_output
 
@@ -48,9 +50,8 @@ def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool
     if path.suffix.lower() == ".png":
         return save_png(path, grid(images, columns))
     if path.suffix.lower() == ".npz":
-        partial = path.with_name(f".{path.stem}.partial.npz")
-        np.savez_compressed(partial, images=to_uint8(images))
-        os.replace(partial, path)
+        with whole(path) as partial:
+            np.savez_compressed(partial, images=to_uint8(images))
         return path
     _write_folder(images, path, columns)
     return path
@@ -63,6 +64,10 @@ def _write_folder(images: np.ndarray, path: Path, columns: int) -> None:
             save_png(partial / f"{index:05d}.png", pixels)
         save_png(partial / "grid.png", grid(images, columns))
         if path.exists():
+            # Of an earlier, larger set none may stay among the new images.
+            for old in path.glob("*.png"):
+                if re.fullmatch(r"\d{5,}\.png", old.name):
+                    old.unlink()
             for file in partial.iterdir():
                 os.replace(file, path / file.name)
         else:

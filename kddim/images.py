@@ -1,5 +1,8 @@
 """Arrays of images: checks, batches, pixels, grids, PNG files."""
 
+import copy
+import functools
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from kddim.backend import to_numpy
+from kddim.files import whole
 
 
 def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, None)) -> np.ndarray:
@@ -28,8 +32,10 @@ def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, N
         *(w or n for w, n in zip(image_shape, ("height", "width", "channels")))
     )
     fits = array.ndim == 4 and all(w in (None, s) for w, s in zip(image_shape, array.shape[1:]))
-    if not fits or not len(array):
+    if not fits or 0 in array.shape:
         raise ValueError(f"Expected images of shape {wanted}. Received: shape {array.shape}")
+    if array.dtype.name == "bfloat16":  # which NumPy knows only as bytes
+        array = array.astype("float32")
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(
             f"Expected float images in [0, 1]. Received: {array.dtype}. Divide uint8 images by 255."
@@ -104,11 +110,30 @@ def first_batch(data: Any) -> Any | None:
         found = [data[0]] if data.num_batches != 0 else []
     elif hasattr(data, "take"):  # tf.data
         found = list(data.take(1))
+    elif hasattr(data, "__iter__") and not hasattr(data, "__next__"):  # a torch DataLoader
+        found = list(itertools.islice(iter(data), 1))
     else:
         return None
     if not found:
         raise ValueError("Expected at least one batch of images. Received: an empty data set")
     return images_of(found[0])
+
+
+def with_batches_in_tuples(data: Any) -> Any:
+    """A data set as Keras takes it.
+
+    Keras wants the batches of a torch `DataLoader` in tuples; one of bare tensors is
+    given a collation that wraps them. Everything else is returned as it is.
+    """
+    if not hasattr(data, "collate_fn") or isinstance(next(iter(data)), (tuple, list, dict)):
+        return data
+    wrapped = copy.copy(data)
+    wrapped.collate_fn = functools.partial(_collate_into_tuple, data.collate_fn)
+    return wrapped
+
+
+def _collate_into_tuple(collate: Any, samples: Any) -> tuple[Any]:
+    return (collate(samples),)
 
 
 def take_images(data: Any, num_images: int | None, image_shape: Sequence[int | None]) -> np.ndarray:
@@ -155,6 +180,8 @@ def grid(images: Any, num_cols: int, padding: int = 2, scale: int | None = None)
     Returns:
         uint8 `(rows, columns, channels)`.
     """
+    if num_cols < 1:
+        raise ValueError(f"Expected `num_cols` of at least 1. Received: {num_cols}")
     pixels = to_uint8(images)
     number, height, width, channels = pixels.shape
     num_rows = -(-number // num_cols)
@@ -185,7 +212,6 @@ def save_png(path: str | os.PathLike, pixels: np.ndarray) -> Path:
     if pixels.shape[-1] not in (1, 3, 4):
         pixels = np.concatenate(np.split(pixels, pixels.shape[-1], axis=-1), axis=1)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    partial = path.with_name(f".{path.name}.partial")
-    image.save(partial, format="PNG")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        image.save(partial, format="PNG")
     return path

@@ -83,19 +83,22 @@ def slerp(start: Any, end: Any, fractions: Any) -> np.ndarray:
         NumPy array of the shape of `start`, or `(n, *shape)`.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or the directions are opposite.
     """
     start, end = np.asarray(start), np.asarray(end)
     if start.shape != end.shape:
         raise ValueError(
             f"slerp expects two arrays of one shape. Received: start {start.shape}, end {end.shape}"
         )
+    dtype = np.result_type(start, end, np.float32)
     a, b = start.astype("float64"), end.astype("float64")
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     cosine = np.clip(np.sum(a * b) / norms, -1.0, 1.0) if norms > 0 else 1.0
     theta = np.arccos(cosine)
     f = np.asarray(fractions, "float64").reshape(np.shape(fractions) + (1,) * start.ndim)
+    if cosine < 0.0 and np.sin(theta) < 1e-6:
+        raise ValueError("slerp expects directions that are not opposite: no arc is the shortest")
     if np.sin(theta) < 1e-6:  # the same direction: the limit is the straight line
-        return ((1.0 - f) * a + f * b).astype(start.dtype)
+        return ((1.0 - f) * a + f * b).astype(dtype)
     path = (np.sin((1.0 - f) * theta) * a + np.sin(f * theta) * b) / np.sin(theta)
-    return path.astype(start.dtype)
+    return path.astype(dtype)

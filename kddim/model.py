@@ -1,5 +1,6 @@
 """The diffusion model: a `keras.Model` around a denoising network."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from kddim import backend, latents, samplers
 from kddim.denoiser import TrainedDenoiser, join_shape
 from kddim.images import check_images
 from kddim.plots import show_images
+from kddim.samplers.times import check_steps
+
+log = logging.getLogger("kddim")
 
 
 @keras.saving.register_keras_serializable(package="kddim")
@@ -89,7 +93,8 @@ class DiffusionModel(TrainedDenoiser):
         Raises:
             ValueError: noise of another shape than the model's images, zero steps.
         """
-        shape = tuple(initial_noise.shape)
+        shape = np.shape(initial_noise) if isinstance(initial_noise, list) else initial_noise.shape
+        shape = tuple(shape)
         if len(shape) != 4 or shape[1:] != self.image_shape or not shape[0]:
             raise ValueError(
                 f"Expected initial_noise of shape (batch, {join_shape(self.image_shape)}). "
@@ -105,7 +110,7 @@ class DiffusionModel(TrainedDenoiser):
             start=start,
             callback=callback,
             compile_step=lambda step: self._compiled_steps.get(
-                (sampler, id(self.ema_network)), step, self.ema_network.variables
+                (sampler.compile_key, id(self.ema_network)), step, self.ema_network.variables
             ),
         )
 
@@ -145,6 +150,9 @@ class DiffusionModel(TrainedDenoiser):
         sampler = samplers.get(sampler)
         num_images = _check_count("num_images", num_images)
         batch_size = min(_check_count("batch_size", batch_size), num_images)
+        diffusion_steps = check_steps(diffusion_steps)
+        if not self.normalizer.adapted:
+            log.warning("the normaliser was not adapted: images are what it is at the start")
         seed = latents.resolve_seed(seed)
         if initial_noise is not None:
             initial_noise = backend.to_numpy(initial_noise).astype("float32")
@@ -201,7 +209,11 @@ class DiffusionModel(TrainedDenoiser):
         Raises:
             ValueError: noises of another shape, or fewer than two images.
         """
-        start_noise, end_noise = backend.to_numpy(start_noise), backend.to_numpy(end_noise)
+        # One noise as `initial_noise(1, ...)` gives it is welcome too.
+        start_noise, end_noise = (
+            noise[0] if noise.ndim == 4 and len(noise) == 1 else noise
+            for noise in (backend.to_numpy(start_noise), backend.to_numpy(end_noise))
+        )
         if not start_noise.shape == end_noise.shape == self.image_shape:
             raise ValueError(
                 f"Expected two noises of shape ({join_shape(self.image_shape)}). "

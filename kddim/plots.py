@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kddim.files import whole
 from kddim.images import to_uint8
 
 
@@ -38,9 +39,8 @@ def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title:
         axis.grid(alpha=0.3)
     figure.suptitle(title)
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=100)
-    os.replace(partial, path)
+    with whole(path) as partial:
+        figure.savefig(partial, format="png", dpi=100)
     return path
 
 

@@ -1,5 +1,6 @@
 """Options given as a name, a configuration or an object: how they become objects."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -47,9 +48,14 @@ def resolve(identifier: Any, kind: str, base: type[T], names: Mapping[str, type[
     if isinstance(identifier, str) and identifier in names:
         return names[identifier]()
     if isinstance(identifier, Mapping) and "class_name" in identifier:
-        restored = keras.saving.deserialize_keras_object(dict(identifier))
-        if isinstance(restored, base):
-            return restored
+        by_class = {known.__name__: known for known in names.values()}
+        known = (by_class | dict(names)).get(identifier["class_name"])
+        if known is not None:
+            return known.from_config(identifier.get("config", {}))  # type: ignore[attr-defined]
+        with contextlib.suppress(TypeError):  # Keras knows no such class
+            restored = keras.saving.deserialize_keras_object(dict(identifier))
+            if isinstance(restored, base):
+                return restored
     raise ValueError(
         f"Unknown {kind}: expected one of {', '.join(map(repr, names))}, a "
         f"`{base.__name__}` object, or the configuration of one. "

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kddim.files import whole
 from kddim.model import DiffusionModel
 
 MODEL, CONFIG, SAMPLES = "model.keras", "config.json", "samples"
@@ -30,9 +31,11 @@ def check_output(path: str | os.PathLike, overwrite: bool) -> Path:
             f"Expected an output that does not exist yet. Received: {path}, which does. "
             "Choose another, or overwrite it with --overwrite (overwrite=True)."
         )
-    blocking = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
-    if blocking is not None:
-        raise ValueError(f"Expected a folder at {blocking}. Received: a file")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"Expected a folder at {above}. Received: a file")
+    if not os.access(above, os.W_OK):
+        raise ValueError(f"Expected a folder to write to. Received: {above}, which is read-only")
     return path
 
 
@@ -53,9 +56,8 @@ def check_run_output(path: str | os.PathLike, overwrite: bool) -> Path:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a JSON file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:

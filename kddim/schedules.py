@@ -65,7 +65,8 @@ class Schedule(registry.Configurable, abc.ABC):
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
-    return 0.5 * (1.0 + xp.tanh(0.5 * x))
+    # Not by tanh, which loses all digits of small values in float32.
+    return np.exp(-np.logaddexp(0.0, -x)) if xp is np else xp.sigmoid(x)
 
 
 @keras.saving.register_keras_serializable(package="kddim")
@@ -166,7 +167,7 @@ class LinearBetaSchedule(Schedule):
 
     def time_at_log_snr(self, log_snr: Any) -> Any:
         xp = array_module(log_snr)
-        log_alpha_bars = -xp.logaddexp(0.0 * log_snr, -log_snr)
+        log_alpha_bars = -xp.logaddexp(xp.zeros_like(log_snr), -log_snr)
         table = -self._log_alpha_bars
         if xp is np:
             return np.interp(-log_alpha_bars, table, np.linspace(0.0, 1.0, len(table)))
@@ -186,7 +187,9 @@ def _interpolate(position: Any, table: np.ndarray) -> Any:
     """`table` at fractional positions in [0, len(table) - 1], linear in between."""
     xp = array_module(position)
     if xp is np:
-        return np.interp(position, np.arange(len(table)), table).astype(np.result_type(position))
+        dtype = np.result_type(position)
+        dtype = dtype if np.issubdtype(dtype, np.floating) else np.dtype("float64")
+        return np.interp(position, np.arange(len(table)), table).astype(dtype)
     index = xp.clip(xp.floor(position), 0, len(table) - 2)
     fraction = position - index
     table = xp.cast(table, position.dtype)

@@ -9,12 +9,16 @@ from typing import Any
 
 import keras
 
-from kddim import callbacks, data, runs
+from kddim import callbacks, data, predictions, runs, schedules
 from kddim.data.dataset import ImageDataset
+from kddim.denoiser import check_ema
 from kddim.model import DiffusionModel
+from kddim.networks.residual_unet import check_image_size, check_structure
 
 log = logging.getLogger("kddim")
 
+
+ENCODERS = ("auto", "inception_v3", "random_conv", "none")
 
 # 8x8 images need fewer levels, and minutes instead of hours.
 DIGITS_DEFAULTS: dict[str, Any] = {
@@ -102,6 +106,16 @@ class TrainingConfig:
             value = getattr(config, name)
             if value is not None and value < 1:
                 raise ValueError(f"Expected {name} of at least 1. Received: {value}")
+        schedules.get(config.schedule)
+        predictions.check(config.prediction_type)
+        check_ema(config.ema)
+        size = check_image_size(config.image_size)
+        check_structure(size, config.widths or (), config.block_depth, config.channels or 3)
+        if config.kid_encoder not in ENCODERS:
+            raise ValueError(
+                f"Unknown encoder: expected one of {', '.join(map(repr, ENCODERS))}. "
+                f"Received: {config.kid_encoder!r}"
+            )
         if config.kid_images < 2:
             raise ValueError(f"Expected kid_images of at least 2. Received: {config.kid_images}")
         for name in ("learning_rate", "max_minutes"):
@@ -140,6 +154,9 @@ def train(
     train_data, validation_data = _load(config)
     model = _build(config, train_data)
     measure = _kid_callback(config, validation_data, verbose)
+    if measure:
+        measure.prepare(model.image_shape)
+    _announce(config, model, train_data, validation_data)
 
     output.mkdir(parents=True, exist_ok=True)
     _remove_earlier_run(output)
@@ -220,8 +237,23 @@ def _build(config: TrainingConfig, train_data: ImageDataset) -> DiffusionModel:
     model.compile(
         optimizer=keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
     )
-    log.info("model: %s images, %s parameters", _size(model), f"{model.network.count_params():,}")
     return model
+
+
+def _announce(
+    config: TrainingConfig,
+    model: DiffusionModel,
+    train_data: ImageDataset,
+    validation_data: ImageDataset,
+) -> None:
+    log.info(
+        "%s: %d training and %d validation images of %s; %s parameters",
+        config.source,
+        len(train_data.images),
+        len(validation_data.images),
+        _size(model),
+        f"{model.network.count_params():,}",
+    )
 
 
 def _kid_callback(

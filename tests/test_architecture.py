@@ -21,6 +21,7 @@ FLOORS = [
     {"denoiser", "metrics", "plots", "samplers"},
     {"latents", "networks", "predictions", "schedules"},
     {"images", "registry"},
+    {"files"},
     {"backend"},
 ]
 FRAMEWORKS = {"tensorflow", "jax", "torch"}

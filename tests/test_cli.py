@@ -145,11 +145,24 @@ def test_existing_output_is_kept_unless_it_may_be_replaced(saved, tmp_path):
     path = tmp_path / "out"
     path.mkdir()
     (path / "mine.txt").write_text("mine")
+    (path / "00007.png").write_text("of an earlier, larger set")
     common = ("generate", saved, "-n", 1, "--diffusion-steps", 1, "-o", path)
     assert kddim(*common) == 2
-    assert [p.name for p in path.iterdir()] == ["mine.txt"]
+    assert sorted(p.name for p in path.iterdir()) == ["00007.png", "mine.txt"]
     assert kddim(*common, "--overwrite") == 0
     assert sorted(p.name for p in path.iterdir()) == ["00000.png", "grid.png", "mine.txt"]
+
+
+def test_a_package_run_with_m_that_imports_kddim_gets_all_of_it(saved, tmp_path):
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("import kddim\n")
+    program = f"import keras; print(keras.saving.load_model({str(saved)!r}).name)"
+    (package / "__main__.py").write_text(program)
+    answer = subprocess.run(
+        [sys.executable, "-m", "mine"], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    assert answer.stdout.startswith("diffusion_model"), answer.stderr[-2000:]
 
 
 def test_python_m_kddim_fails_in_one_line_too(tmp_path):

@@ -145,7 +145,8 @@ def test_large_jpegs_are_those_of_a_whole_decode(tmp_path, orientation, size):
     picture.save(tmp_path / "large.jpg", quality=95, exif=exif)
     whole = picture_to_array(Image.open(tmp_path / "large.jpg"), size, 3)
     difference = np.abs(load_folder(tmp_path, size)[0].astype(int) - whole)
-    assert difference.max() <= 6
+    assert difference.max() <= 15
+    assert difference.mean() < 2.5
     unturned = picture_to_array(picture, size, 3)
     turned = np.abs(load_folder(tmp_path, size)[0].astype(int) - unturned).mean() > 10
     assert turned == (orientation != 1)

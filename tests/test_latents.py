@@ -80,6 +80,12 @@ def test_slerp_of_a_noise_with_itself_is_that_noise():
     np.testing.assert_allclose(latents.slerp(noise, noise, [0.0, 0.3, 1.0]), [noise] * 3)
 
 
+def test_slerp_of_integers_and_of_opposites():
+    np.testing.assert_allclose(latents.slerp([1, 0], [0, 1], 0.5), [np.sqrt(0.5)] * 2)
+    with pytest.raises(ValueError, match="opposite"):
+        latents.slerp([1.0, 0.0], [-1.0, 0.0], 0.5)
+
+
 def test_slerp_refuses_two_shapes():
     with pytest.raises(ValueError, match=r"start \(2,\), end \(3,\)"):
         latents.slerp(np.zeros(2), np.zeros(3), 0.5)

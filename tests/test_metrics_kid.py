@@ -153,6 +153,7 @@ def test_the_protocol_says_what_the_value_means():
     assert kid.protocol == {
         "metric": "KID",
         "encoder": "statistics",
+        "image_size": "8x8",
         "estimator": "unbiased estimate over all images",
         "real_images": 14,
         "generated_images": 12,

@@ -50,13 +50,16 @@ def test_training_lowers_the_loss(images):
     assert losses[-1] < 0.45
 
 
-@pytest.mark.parametrize("kind", ["labels", "dataset", "torch", "tf"])
+@pytest.mark.parametrize("kind", ["labels", "dataset", "torch", "bare loader", "tf"])
 def test_fit_takes_every_kind_of_data(model, images, kind):
     data = {"labels": (images, np.zeros(64)), "dataset": (Batches(images),)}
     if kind == "torch":
         torch = pytest.importorskip("torch")
         tensors = torch.utils.data.TensorDataset(torch.tensor(images), torch.zeros(64))
         data["torch"] = (torch.utils.data.DataLoader(tensors, batch_size=16),)
+    if kind == "bare loader":
+        torch = pytest.importorskip("torch")
+        data[kind] = (torch.utils.data.DataLoader(torch.tensor(images), batch_size=16),)
     if kind == "tf":
         tf = pytest.importorskip("tensorflow")
         data["tf"] = (tf.data.Dataset.from_tensor_slices(images).batch(16),)
@@ -266,6 +269,9 @@ def test_any_pixel_loss(model, images, loss):
         (lambda: kddim.DiffusionModel(20), "divisible by 8.*Received: 20x20"),
         (lambda: kddim.DiffusionModel((16, 12)), "divisible by 8.*16x12"),
         (lambda: kddim.DiffusionModel(0), "positive int"),
+        (lambda: kddim.DiffusionModel(16.0), "positive int"),
+        (lambda: kddim.DiffusionModel(16, 32), "sequence of ints"),
+        (lambda: kddim.DiffusionModel(16, ema="x"), "`ema`"),
         (lambda: kddim.DiffusionModel(16, ()), "at least one width"),
         (lambda: kddim.DiffusionModel(16, schedule="cosin"), "Unknown schedule"),
         (lambda: kddim.DiffusionModel(16, prediction_type="eps"), "'noise', 'image', 'velocity'"),
@@ -276,7 +282,7 @@ def test_any_pixel_loss(model, images, loss):
         ),
         (
             lambda: kddim.DiffusionModel(32, network=kddim.networks.residual_unet(16, (8,))),
-            r"prediction of shape \('batch', 32, 32, 3\)",
+            r"for images \(32, 32, 3\)",
         ),
     ],
 )
@@ -303,6 +309,7 @@ def test_bad_models_are_refused(make, match):
         (lambda m, x: m.normalizer.adapt(iter([])), "at least one batch"),
         (lambda m, x: m.generate(0), "`num_images`.*at least 1"),
         (lambda m, x: m.generate(2, 0), "at least 1"),
+        (lambda m, x: m.generate(2, None), "to be an int"),
         (lambda m, x: m.generate(2, batch_size=0), "`batch_size`"),
         (lambda m, x: m.generate(2, sampler="euler"), "Unknown sampler"),
         (lambda m, x: m.generate(2, initial_noise=x), r"\(2, 16, 16, 3\).*\(64, 16, 16, 3\)"),
@@ -318,6 +325,51 @@ def test_bad_models_are_refused(make, match):
 def test_bad_input_is_refused(model, images, call, match):
     with pytest.raises(ValueError, match=match):
         call(model, images)
+
+
+def test_loaders_and_validation_data_are_looked_at_before_training(model, images):
+    torch = pytest.importorskip("torch")
+    loader = torch.utils.data.DataLoader(torch.tensor(255 * images), batch_size=16)
+    for options in ({"x": loader}, {"x": images, "validation_data": (255 * images, None)}):
+        with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+            model.fit(**options, verbose=0)
+    assert int(model.ema_steps) == 0
+
+
+def test_a_subclassed_network(images):
+    @keras.saving.register_keras_serializable(package="tests")
+    class Network(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.convolution = keras.layers.Conv2D(3, 3, padding="same")
+
+        def call(self, inputs):
+            return self.convolution(inputs[0]) * inputs[1]
+
+    model = kddim.DiffusionModel(16, network=Network())
+    for weight, average in zip(model.network.get_weights(), model.ema_network.get_weights()):
+        np.testing.assert_array_equal(weight, average)
+    model.normalizer.adapt(images)
+    model.compile()
+    model.generate(1, 1, seed=0)
+    assert np.isfinite(model.fit(images, batch_size=32, verbose=0).history["loss"][0])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**33])
+def test_any_integer_is_a_seed(images, seed):
+    model = make_model(images, seed=seed)
+    model.fit(images[:16], batch_size=16, verbose=0)
+    assert model.generate(1, 1, seed=seed).shape == (1, 16, 16, 3)
+
+
+def test_grids_and_eta_share_a_compiled_step(model):
+    samplers = kddim.samplers
+    for sampler in (
+        samplers.DDIM(), samplers.DDIM(times="quadratic"), samplers.DDIM(times=(1.0, 0.4, 0.0)),
+        samplers.DDIM(eta=0.2), samplers.DDPM("large"), samplers.DDIM(clip=(-3, 3)),
+    ):  # fmt: skip
+        assert model.generate(1, 2, sampler, seed=0).shape == (1, 16, 16, 3)
+    assert len(model._compiled_steps) == 3  # plain, with fresh noise, with clipping
 
 
 def test_an_unadapted_normaliser_is_refused(images):

@@ -66,6 +66,8 @@ def test_configuration_round_trip(schedule):
     config = keras.saving.serialize_keras_object(schedule)
     assert schedules.get(config) == schedule
     assert schedules.get(schedule) is schedule
+    short = {"class_name": type(schedule).__name__, "config": schedule.get_config()}
+    assert schedules.get(short) == schedule
 
 
 def test_angle_schedule_is_that_of_the_example():
@@ -82,6 +84,19 @@ def test_linear_betas_have_the_alpha_bars_of_ddpm():
     np.testing.assert_allclose(signal[1:] ** 2, alpha_bars, rtol=1e-9)
 
 
+def test_integer_times_are_times():
+    schedule = schedules.LinearBetaSchedule()
+    assert schedule(1)[1] == schedule(1.0)[1]
+    assert schedule(np.array([0, 1]))[1][1] == schedule(1.0)[1]
+    assert schedule.time_at_log_snr(np.array([np.inf]))[0] == 0.0
+
+
+def test_rates_keep_their_digits_in_float32():
+    schedule = schedules.LogSNRLinearSchedule(20.0, -20.0)
+    noise, _ = schedule(ops.convert_to_tensor(np.array([0.0, 0.1], "float32")))
+    np.testing.assert_allclose(to_numpy(noise), schedule(np.array([0.0, 0.1]))[0], rtol=1e-4)
+
+
 def test_discrete_training_times_are_the_timesteps():
     schedule = schedules.LinearBetaSchedule(10)
     times = schedule.training_times(np.array([0.0, 0.05, 0.55, 0.999]))
@@ -93,6 +108,7 @@ def test_discrete_training_times_are_the_timesteps():
     [
         (lambda: schedules.get("cosin"), "expected one of 'cosine'.*Received: 'cosin'"),
         (lambda: schedules.get(3), "Unknown schedule"),
+        (lambda: schedules.get({"class_name": "Nope", "config": {}}), "Unknown schedule"),
         (lambda: schedules.CosineSchedule(0.9, 0.5), "min_signal_rate < max_signal_rate"),
         (lambda: schedules.CosineSchedule(0.1, 1.5), "max_signal_rate=1.5"),
         (lambda: schedules.LinearBetaSchedule(1), "num_timesteps >= 2"),

@@ -100,6 +100,25 @@ def test_bad_input_leaves_nothing_behind(tmp_path, options, match):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_divergence_is_said(tmp_path):
+@pytest.mark.parametrize("encoder", ["none", "random_conv"])
+def test_divergence_is_said_and_not_saved(tmp_path, encoder):
     with pytest.raises(ValueError, match=r"finite loss.*smaller learning rate"):
-        run(tmp_path, learning_rate=1e30, kid_encoder="none", every=10)
+        run(tmp_path, learning_rate=1e30, kid_encoder=encoder)
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_run_is_not_replaced_before_all_input_is_seen_to_be_right(tmp_path):
+    folder = run(tmp_path, epochs=1, kid_encoder="none")
+    before = (folder / "model.keras").read_bytes()
+    for options in ({"limit": 20, "batch_size": 16, "validation_split": 0.05}, {"schedule": "x"}):
+        with pytest.raises(ValueError, match=r"Expected|Unknown"):
+            run(tmp_path, overwrite=True, **options)
+        assert (folder / "model.keras").read_bytes() == before
+
+
+def test_images_of_any_number_of_channels(tmp_path):
+    images = np.random.default_rng(0).random((40, 8, 8, 4)).astype("float32")
+    np.save(tmp_path / "images.npy", images)
+    folder = run(tmp_path, source=str(tmp_path / "images.npy"), image_size=8, epochs=1)
+    assert runs.load_model(folder).generate(1, 1, seed=0).shape == (1, 8, 8, 4)
+    assert (folder / "samples" / "epoch_0001.png").is_file()

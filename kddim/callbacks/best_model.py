@@ -1,5 +1,6 @@
 """The best model so far, on disk."""
 
+import math
 import os
 from pathlib import Path
 
@@ -26,6 +27,8 @@ class BestModelCallback(keras.callbacks.Callback):
 
     def __init__(self, path: str | os.PathLike, monitor: str | None = "val_kid", every: int = 1):
         super().__init__()
+        if every < 1:
+            raise ValueError(f"Expected `every` of at least 1. Received: {every}")
         self.path = Path(path)
         self.monitor = monitor
         self.every = every
@@ -34,7 +37,8 @@ class BestModelCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.monitor is None:
-            if is_due(self, epoch, self.every):
+            finite = math.isfinite((logs or {}).get("loss", 0.0))
+            if is_due(self, epoch, self.every) and finite:
                 self._save(epoch, None)
             return
         value = (logs or {}).get(self.monitor)

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kddim.files import whole
 from kddim.plots import plot_history
 
 
@@ -51,12 +52,11 @@ class HistoryCallback(keras.callbacks.Callback):
 
     def _write_table(self) -> None:
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        partial = self.directory / ".history.csv.partial"
-        with partial.open("w", newline="") as file:
+        path = self.directory / "history.csv"
+        with whole(path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(partial, self.directory / "history.csv")
 
     def _draw(self) -> None:
         plot_history(self.rows, self.directory / "history.png", self.title)

@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 
+from kddim import samplers
 from kddim.callbacks.due import is_due
 from kddim.images import grid, save_png
 
@@ -30,7 +32,7 @@ class ImageGridCallback(keras.callbacks.Callback):
         diffusion_steps: int = 20,
         every: int = 1,
         *,
-        sampler: str = "ddim",
+        sampler: Any = "ddim",
         seed: int = 0,
     ):
         super().__init__()
@@ -44,7 +46,7 @@ class ImageGridCallback(keras.callbacks.Callback):
         self.num_cols = num_cols
         self.diffusion_steps = diffusion_steps
         self.every = every
-        self.sampler = sampler
+        self.sampler = samplers.get(sampler)
         self.seed = seed
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

@@ -10,6 +10,7 @@ from kddim.callbacks.due import is_due
 from kddim.images import take_images
 from kddim.metrics import encoders
 from kddim.metrics.kernel_distance import polynomial_mmd
+from kddim.metrics.kid import PROTOCOLS
 
 
 class KIDCallback(keras.callbacks.Callback):
@@ -73,13 +74,29 @@ class KIDCallback(keras.callbacks.Callback):
         self.verbose = verbose
         self.history: list[tuple[int, float]] = []
         self._real_features: np.ndarray | None = None
+        self._image_size: str | None = None
+
+    def prepare(self, image_shape: tuple[int, int, int]) -> None:
+        """Encodes the real images, once; otherwise done when training begins.
+
+        Args:
+            image_shape: `(height, width, channels)` of the model.
+
+        Raises:
+            ValueError: images of another shape or range, or fewer than two.
+        """
+        if self._real_features is not None:
+            return
+        real = take_images(self.validation_data, self.num_images, image_shape)
+        if len(real) < 2:
+            raise ValueError(
+                f"Expected at least 2 validation images to measure KID. Received: {len(real)}"
+            )
+        self._real_features = self.encoder(real, self.batch_size)
+        self._image_size = f"{image_shape[0]}x{image_shape[1]}"
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        if self._real_features is None:
-            real = take_images(self.validation_data, self.num_images, self.model.image_shape)
-            if len(real) < 2:
-                raise ValueError(f"KID expects at least 2 validation images. Received: {len(real)}")
-            self._real_features = self.encoder(real, self.batch_size)
+        self.prepare(self.model.image_shape)
         if self.verbose:
             print(f"val_kid: {describe(self.protocol)}")
 
@@ -92,7 +109,7 @@ class KIDCallback(keras.callbacks.Callback):
             logs["val_kid"] = value
 
     def measure(self) -> float:
-        """KID of the model as it is now."""
+        """KID of the model as it is now; NaN where it generates NaN."""
         generated = self.model.generate(
             self.num_images,
             self.diffusion_steps,
@@ -100,6 +117,8 @@ class KIDCallback(keras.callbacks.Callback):
             seed=self.seed,
             batch_size=self.batch_size,
         )
+        if not np.isfinite(generated).all():
+            return float("nan")
         return polynomial_mmd(self._real_features, self.encoder(generated, self.batch_size))
 
     @property
@@ -109,7 +128,8 @@ class KIDCallback(keras.callbacks.Callback):
         return {
             "metric": "KID",
             "encoder": self.encoder.description,
-            "estimator": "unbiased estimate over all images",
+            "image_size": self._image_size,
+            "estimator": PROTOCOLS["unbiased"],
             "real_images": None if real is None else len(real),
             "generated_images": self.num_images,
             "sampler": repr(self.sampler),

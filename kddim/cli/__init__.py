@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message())
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

@@ -70,6 +70,7 @@ def evaluate(
         encoder=kid_encoder,
         split=split,
         validation_split=training.get("validation_split", 0.2),
+        limit=training.get("limit"),
         batch_size=batch_size,
         seed=seed,
         data_seed=training.get("seed", 0),

@@ -11,7 +11,7 @@ from kddim.data.dataset import ImageDataset
 from kddim.data.decode import array_to_size, set_channels
 from kddim.data.digits import load_digits
 from kddim.data.folder import load_folder
-from kddim.data.tfds import load_tfds
+from kddim.data.tfds import UNKNOWN_SOURCE, load_tfds
 from kddim.networks.residual_unet import check_image_size
 
 __all__ = ["ImageDataset", "load"]
@@ -57,10 +57,12 @@ def load(
             fewer training images than a batch.
     """
     size = check_image_size(image_size)
-    _check_options(batch_size, validation_split, repeats, limit)
+    _check_options(batch_size, validation_split, repeats, limit, channels, seed)
+    if not str(source):
+        raise ValueError(UNKNOWN_SOURCE.format(source))
     parts = _load_parts(source, size, channels, validation_split, limit, seed)
     train, validation = parts
-    if len(train) * repeats < batch_size:
+    if len(train) < batch_size:
         raise ValueError(
             f"Expected at least one batch of {batch_size} training images. Received: "
             f"{len(train)} images. Use a smaller batch size or more images."
@@ -73,14 +75,14 @@ def load(
 
 def _load_parts(source, size, channels, validation_split, limit, seed):
     path = Path(source)
-    random = np.random.default_rng(seed)
-    if str(source) == "digits":
+    random = np.random.default_rng(seed % 2**64)
+    if source == "digits":
         images = np.stack([array_to_size(image, size) for image in load_digits()])
         images = set_channels(images, channels)
     elif path.is_dir():
         images = load_folder(path, size, channels, order=random, limit=limit)
         return _split(images, validation_split)
-    elif path.suffix in (".npy", ".npz"):
+    elif path.suffix.lower() in (".npy", ".npz"):
         if not path.is_file():
             raise ValueError(f"Expected a NumPy file of images. Received: {source}, no such file")
         images = load_arrays(path, size, channels)
@@ -105,9 +107,19 @@ def _split(images: np.ndarray, validation_split: float) -> tuple[np.ndarray, np.
     return images[: len(images) - held_out], images[len(images) - held_out :]
 
 
-def _check_options(batch_size: Any, validation_split: Any, repeats: Any, limit: Any) -> None:
-    if not 0.0 < validation_split < 1.0:
-        raise ValueError(f"Expected `validation_split` in (0, 1). Received: {validation_split}")
-    for name, value in (("batch_size", batch_size), ("repeats", repeats), ("limit", limit)):
-        if value is not None and value < 1:
-            raise ValueError(f"Expected `{name}` of at least 1. Received: {value}")
+def _check_options(
+    batch_size: Any, validation_split: Any, repeats: Any, limit: Any, channels: Any, seed: Any
+) -> None:
+    if not isinstance(validation_split, (int, float)) or not 0.0 < validation_split < 1.0:
+        raise ValueError(f"Expected `validation_split` in (0, 1). Received: {validation_split!r}")
+    least = {"batch_size": 1, "repeats": 1, "limit": 2, "channels": 1}
+    values = {"batch_size": batch_size, "repeats": repeats, "limit": limit, "channels": channels}
+    for name, value in values.items():
+        if value is None and name in ("limit", "channels"):
+            continue
+        if not hasattr(value, "__index__") or value < least[name]:
+            raise ValueError(
+                f"Expected `{name}` to be an int of at least {least[name]}. Received: {value!r}"
+            )
+    if not hasattr(seed, "__index__"):
+        raise ValueError(f"Expected `seed` to be an int. Received: {seed!r}")

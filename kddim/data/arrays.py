@@ -1,6 +1,8 @@
 """Images in `.npy` and `.npz` files."""
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +39,16 @@ def load_arrays(
 def _read(path: Path) -> np.ndarray:
     try:
         content = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            names = content.files
+            name = "images" if "images" in names else names[0] if len(names) == 1 else None
+            if name is not None:
+                return content[name]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"Expected a NumPy file of images. Received: {path} ({error})") from error
-    if isinstance(content, np.ndarray):
-        return content
-    with content:
-        names = content.files
-        name = "images" if "images" in names else names[0] if len(names) == 1 else None
-        if name is None:
-            raise ValueError(
-                f"Expected an array `images`, or a single one, in {path}. Received: {names}"
-            )
-        return content[name]
+    raise ValueError(f"Expected an array `images`, or a single one, in {path}. Received: {names}")
 
 
 def _check(images: np.ndarray, path: str | os.PathLike) -> np.ndarray:

@@ -35,13 +35,20 @@ class ImageDataset(keras.utils.PyDataset):
         seed: int = 0,
     ):
         super().__init__()
+        if images.ndim != 4 or not len(images) or batch_size < 1:
+            raise ValueError(
+                "Expected images (n, height, width, channels), at least one, and a batch_size of "
+                f"at least 1. Received: shape {images.shape}, batch_size={batch_size}"
+            )
+        if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+            raise ValueError(f"Expected uint8, or floats in [0, 1]. Received: {images.dtype}")
         self.images = images
         self.batch_size = batch_size
         self.training = training
         self.repeats = repeats if training else 1
         self.steps_per_epoch = steps_per_epoch
         self.flip = flip and training
-        self.seed = seed
+        self.seed = seed % 2**64
         self.epoch = 0
         self._shuffle()
 
@@ -59,6 +66,7 @@ class ImageDataset(keras.utils.PyDataset):
         batch = self.images[rows]
         if batch.dtype == np.uint8:
             batch = batch.astype("float32") * np.float32(1.0 / 255.0)
+        batch = batch.astype("float32", copy=False)
         if self.flip:
             random = np.random.default_rng((self.seed, self.epoch, index))
             mirrored = random.random(len(batch)) < 0.5

@@ -1,5 +1,6 @@
 """From picture files and raw arrays to square-cropped arrays of one size."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
 def center_crop_box(width: int, height: int, aspect: float) -> tuple[float, float, float, float]:
-    """The largest centred box of a given aspect ratio (width / height)."""
+    """The largest centred box of an aspect ratio (width / height).
+
+    A square one begins at whole pixels, as the keras.io example crops.
+    """
     crop_width, crop_height = min(width, height * aspect), min(height, width / aspect)
     left, top = (width - crop_width) / 2.0, (height - crop_height) / 2.0
-    if aspect == 1.0:  # whole pixels, as the keras.io example crops
+    if aspect == 1.0:
         left, top = int(left), int(top)
     return left, top, left + crop_width, top + crop_height
 
@@ -26,13 +30,17 @@ def crop_and_resize(image: Image.Image, image_size: tuple[int, int]) -> Image.Im
 
     Returns:
         The resized image. Pillow's bilinear filter widens its support when it shrinks
-        a picture: it is the antialiased bilinear resize of the keras.io example.
+        a picture: it is the antialiased bilinear resize of the keras.io example. What
+        was cropped away does not bleed into the border.
     """
     height, width = image_size
     if image.size == (width, height):
         return image
-    box = center_crop_box(*image.size, width / height)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    left, top, right, bottom = center_crop_box(*image.size, width / height)
+    # Cut first: the filter of a mere `box` would read the pixels outside.
+    outer = (math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
+    box = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
+    return image.crop(outer).resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 def to_mode(image: Image.Image, channels: int) -> Image.Image:
@@ -54,6 +62,8 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
 def _deep_grey(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit and float grey to 8 bits; Pillow's own `convert` would cut them off."""
     values = np.asarray(image).astype("float64")
+    if not np.isfinite(values).all():
+        raise ValueError("pixel values that are NaN or infinite")
     top = float(values.max(initial=0.0))
     full = 1.0 if image.mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
     if image.mode.startswith("I;16"):

@@ -13,17 +13,44 @@ from kddim.data.storage import allocate
 
 log = logging.getLogger("kddim")
 
+# Pictures, of all that Pillow opens: no documents, films or containers of other data.
+ENDINGS = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".j2c",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".jpx",
+        ".pbm",
+        ".pcx",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+
 
 def find_pictures(folder: Path) -> list[Path]:
     """Every file below `folder` that has the ending of a picture format, sorted.
 
     Hidden files and folders are passed over.
     """
-    endings = Image.registered_extensions().keys()
     paths = (
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in endings
+        if path.suffix.lower() in ENDINGS
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     return sorted(path for path in paths if path.is_file())
@@ -82,16 +109,16 @@ def load_folder(
         )
     if len(readable) < len(paths):
         _report([(p, e) for p, e in zip(paths, errors) if e is not None])
-        images = images[readable]
-    return images
+        for place, index in enumerate(readable):  # in place: they may not fit in memory twice
+            images[place] = images[index]
+    return images[: len(readable)]
 
 
 def _is_grey(path: Path) -> bool:
     try:
         with Image.open(path) as image:
-            palette_is_colour = image.mode in ("P", "PA")
-            return image.mode in GREY_MODES and not palette_is_colour
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return image.mode in GREY_MODES
+    except Exception:  # see `_decode`
         return True  # unreadable: has no say; decoding will report it
 
 
@@ -101,10 +128,11 @@ def _decode(path: Path, into: np.ndarray) -> str | None:
         with Image.open(path) as image:
             height, width, channels = into.shape
             # JPEG decodes at a fraction of its size where that is still large enough.
-            image.draft(None, (2 * width, 2 * height))
+            # Both sides allow for the longer one: EXIF may turn the picture yet.
+            image.draft(None, (2 * max(width, height),) * 2)
             into[...] = picture_to_array(image, (height, width), channels)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(error) or type(error).__name__
+    except Exception as error:  # Pillow's decoders raise what they like on broken files
+        return f"{type(error).__name__}: {error}"
     return None
 
 

@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets, by name."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,11 @@ from PIL import Image
 from kddim.backend import leave_devices_to_the_backend
 from kddim.data.decode import picture_to_array
 from kddim.data.storage import allocate
+
+UNKNOWN_SOURCE = (
+    'Expected "digits", a folder of pictures that exists, a .npy or .npz file, or the name of a '
+    "TensorFlow data set. Received: {!r}, which is none of them here"
+)
 
 
 def split_names(splits: Any, validation_split: float) -> tuple[str, str]:
@@ -20,7 +26,7 @@ def split_names(splits: Any, validation_split: float) -> tuple[str, str]:
     Returns:
         Such as `("train[:80%]+test[:80%]", "train[80%:]+test[80%:]")`.
     """
-    percent = round(100 * (1.0 - validation_split))
+    percent = min(99, max(1, round(100 * (1.0 - validation_split))))
     train = "+".join(f"{name}[:{percent}%]" for name in splits)
     return train, "+".join(f"{name}[{percent}%:]" for name in splits)
 
@@ -48,15 +54,18 @@ def load_tfds(
         ValueError: TensorFlow Datasets is not installed or knows no such data set; it
             has no images; it could not be downloaded.
     """
+    if channels not in (None, 1, 3):
+        raise ValueError(
+            f"Expected channels of 1 or 3 for a TensorFlow data set. Received: {channels}"
+        )
+    if not re.fullmatch(r"\w+(/[\w.\-]+)?(:[\d.*]+)?", name):
+        raise ValueError(UNKNOWN_SOURCE.format(name))
     tfds = _import_tfds(name)
     leave_devices_to_the_backend()
     try:
         builder = tfds.builder(name)
-    except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError) as error:
-        raise ValueError(
-            'Expected "digits", a folder, a .npy or .npz file, or the name of a TensorFlow '
-            f"data set. Received: {name!r}, which is none of them here"
-        ) from error
+    except Exception as error:  # unknown names and versions raise half a dozen types
+        raise ValueError(UNKNOWN_SOURCE.format(name)) from error
     if "image" not in builder.info.features:
         raise ValueError(
             'Expected a data set with a feature "image". '
@@ -73,13 +82,20 @@ def load_tfds(
         ) from error
     # Made-up data (`tfds.testing.mock_data`) know no splits and allow any.
     names = list(builder.info.splits) or ["train", "validation", "test"]
-    fractions = (1.0 - validation_split, validation_split)
-    parts = []
-    for split, fraction in zip(split_names(names, validation_split), fractions):
+    parts: list[np.ndarray] = []
+    for split in split_names(names, validation_split):
         dataset = tfds.load(name, split=split, shuffle_files=False)
         number = int(dataset.cardinality())
+        if number < 0:  # unknown to this data set
+            number = builder.info.splits[split].num_examples
         if limit is not None:
-            number = min(number, max(1, round(limit * fraction)))
+            share = max(1, round(limit * (1.0 - validation_split))) if not parts else limit
+            number = min(number, share - sum(map(len, parts)))
+        if number < 1:
+            raise ValueError(
+                "Expected images to train on and to validate on. "
+                f"Received: none in {split} of {name!r} (limit={limit})"
+            )
         examples = tfds.as_numpy(dataset.take(number))
         parts.append(_decode(examples, number, image_size, channels or found or 3))
     return parts[0], parts[1]
@@ -90,9 +106,7 @@ def _import_tfds(name: str) -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ValueError(
-            'Expected "digits", a folder or a .npy or .npz file that exists, or the name of a '
-            f"TensorFlow data set. Received: {name!r}. For TensorFlow data sets, install "
-            "kddim[tfds]"
+            f"{UNKNOWN_SOURCE.format(name)}. For TensorFlow data sets, install kddim[tfds]"
         ) from error
     return tfds
 

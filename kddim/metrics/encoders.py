@@ -5,6 +5,7 @@ Encoders live outside the model: one inside it would end up in every checkpoint.
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import socket
@@ -55,6 +56,10 @@ class Encoder:
                 encoder that does not give one vector an image.
         """
         images = self._with_channels(to_numpy(images))
+        if not np.isfinite(images).all():
+            raise ValueError(
+                "Expected finite images to encode. Received: NaN or infinity among them"
+            )
         batch_size = min(batch_size, len(images))
         features = []
         for start in range(0, len(images), batch_size):
@@ -96,13 +101,15 @@ def get(identifier: Any, image_size: int = 75) -> Encoder:
     """
     if isinstance(identifier, Encoder):
         return identifier
-    if identifier == "auto":
+    if isinstance(identifier, str) and identifier in ("auto", "inception_v3"):
+        _check_inception_size(image_size)
+    if isinstance(identifier, str) and identifier == "auto":
         return _auto(image_size)
     if identifier == "inception_v3":
         model = inception_v3(image_size)
         return from_model(model, f"inception_v3 (imagenet, {image_size}x{image_size})")
     if identifier == "random_conv":
-        return from_model(random_conv(), "random_conv")
+        return _random_conv_encoder()
     if isinstance(identifier, keras.Model):
         return from_model(identifier, identifier.name)
     if callable(identifier):
@@ -111,6 +118,11 @@ def get(identifier: Any, image_size: int = 75) -> Encoder:
         'Unknown encoder: expected "inception_v3", "random_conv", "auto", a Keras model or a '
         f"callable. Received: {identifier!r}"
     )
+
+
+def _check_inception_size(image_size: int) -> None:
+    if image_size < 75:
+        raise ValueError(f"Expected `image_size` of at least 75. Received: {image_size}")
 
 
 def _auto(image_size: int) -> Encoder:
@@ -141,8 +153,33 @@ def from_model(model: keras.Model, description: str) -> Encoder:
     channels = None
     if len(getattr(model, "inputs", None) or []) == 1:
         channels = model.inputs[0].shape[-1]
-    forward = compile_step(lambda images: model(images, training=False), model.variables)
-    return Encoder(description, lambda images: forward(ops.convert_to_tensor(images)), channels)
+
+    @functools.cache
+    def compiled():
+        return compile_step(lambda images: model(images, training=False), model.variables)
+
+    def encode(images):
+        images = ops.convert_to_tensor(images)
+        if not model.built:  # weights made inside the compiled step would be lost with it
+            model(images[:1], training=False)
+        return compiled()(images)
+
+    return Encoder(description, encode, channels)
+
+
+def _random_conv_encoder() -> Encoder:
+    """`random_conv` for images of any number of channels; grey ones count as colour."""
+
+    @functools.cache
+    def network(channels):
+        return from_model(random_conv(channels), "random_conv")
+
+    return Encoder("random_conv", lambda x: network(max(3, x.shape[-1])).function(_at_least_3(x)))
+
+
+def _at_least_3(images: np.ndarray) -> np.ndarray:
+    missing = 3 - images.shape[-1]
+    return images if missing <= 0 else np.concatenate([images] + [images[..., :1]] * missing, -1)
 
 
 @contextlib.contextmanager
@@ -167,8 +204,8 @@ def inception_v3(
 
     Args:
         image_size: side that the network sees, in pixels, at least 75.
-        weights: "imagenet" (Keras' own, downloaded once), a local file of weights
-            without the classifier, or None for random weights.
+        weights: "imagenet" (Keras' own, downloaded once), a local file of weights of
+            `keras.applications.InceptionV3(include_top=False)`, or None for random ones.
 
     Returns:
         A model `(batch, height, width, 3)` in [0, 1] to `(batch, 2048)` features.
@@ -176,8 +213,7 @@ def inception_v3(
     Raises:
         ValueError: a size under 75; weights that cannot be downloaded or read.
     """
-    if image_size < 75:
-        raise ValueError(f"Expected `image_size` of at least 75. Received: {image_size}")
+    _check_inception_size(image_size)
     if weights is not None and weights != "imagenet":
         weights = os.fspath(weights)
         if not Path(weights).is_file():
@@ -221,7 +257,7 @@ def random_conv(
         cells: rows and columns of the grid.
 
     Returns:
-        A model on images in [0, 1] of any size from 4x4, to
+        A model on images in [0, 1] of any size from 5x5, to
         `(batch, sum(widths) * cells**2)` features. Its weights are the same on every
         machine and backend.
     """

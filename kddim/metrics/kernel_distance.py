@@ -102,7 +102,7 @@ def kernel_distance(
             "Expected at least 1 subset, of 2 features up to the size of the smaller set "
             f"({min(len(x), len(y))}). Received: subsets={subsets}, subset_size={subset_size}"
         )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed % 2**64)
     values = [
         polynomial_mmd(
             x[random.choice(len(x), subset_size, replace=False)],

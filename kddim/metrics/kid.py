@@ -61,6 +61,15 @@ class KID(keras.metrics.Metric):
                 f"Received: {protocol!r}"
             )
         self._estimator = protocol
+        self._config = {
+            "encoder": encoder,
+            "image_size": image_size,
+            "protocol": protocol,
+            "degree": degree,
+            "gamma": gamma,
+            "coef": coef,
+            "name": name,
+        }
         self._mmd = functools.partial(polynomial_mmd, degree=degree, gamma=gamma, coef=coef)
         self._features = _Features(encoders.get(encoder, image_size))
 
@@ -109,6 +118,19 @@ class KID(keras.metrics.Metric):
         """Forgets all images."""
         self._features.clear()
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments.
+
+        Raises:
+            ValueError: the encoder has no name to be found again by.
+        """
+        if not isinstance(self._config["encoder"], str):
+            raise ValueError(
+                "Expected an encoder given by name, to describe the metric. "
+                f"Received: {self._config['encoder']!r}"
+            )
+        return dict(self._config)
+
     @property
     def protocol(self) -> dict[str, Any]:
         """What a value of this metric means: encoder, estimator, numbers of images."""
@@ -116,6 +138,7 @@ class KID(keras.metrics.Metric):
         return {
             "metric": "KID",
             "encoder": self._features.encoder.description,
+            "image_size": self._features.image_size,
             "estimator": PROTOCOLS[self._estimator],
             "real_images": int(real),
             "generated_images": int(generated),
@@ -134,6 +157,9 @@ class _Features:
         self.generated: list[np.ndarray] = []
         self.estimates: list[float] = []
         self.counts = np.zeros(2, "int64")
+        self.image_size: str | None = None
 
     def encode(self, images: Any) -> np.ndarray:
-        return self.encoder(check_images(images))
+        images = check_images(images)
+        self.image_size = f"{images.shape[1]}x{images.shape[2]}"
+        return self.encoder(images)

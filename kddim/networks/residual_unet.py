@@ -45,7 +45,7 @@ def residual_unet(
         ValueError: a size that is not divisible, or an empty or non-positive option.
     """
     height, width = check_image_size(image_size)
-    widths = _check_structure((height, width), widths, block_depth, channels)
+    widths = check_structure((height, width), widths, block_depth, channels)
     noisy_images = keras.Input((height, width, channels), name="noisy_images")
     noise_variances = keras.Input((1, 1, 1), name="noise_variances")
 
@@ -88,7 +88,9 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
     Raises:
         ValueError: it is neither a positive int nor a pair of such.
     """
-    pair = (image_size, image_size) if hasattr(image_size, "__index__") else tuple(image_size)
+    pair = (image_size, image_size)
+    if isinstance(image_size, (tuple, list)):
+        pair = tuple(image_size)
     if len(pair) != 2 or not all(hasattr(v, "__index__") and int(v) > 0 for v in pair):
         raise ValueError(
             f"Expected `image_size` as a positive int or (height, width). Received: {image_size!r}"
@@ -96,9 +98,16 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def _check_structure(
+def check_structure(
     size: tuple[int, int], widths: Sequence[int], block_depth: int, channels: int
 ) -> tuple[int, ...]:
+    """`widths` as a tuple, once they are seen to fit the image size.
+
+    Raises:
+        ValueError: they do not, or an option is below 1.
+    """
+    if not isinstance(widths, (tuple, list)):
+        raise ValueError(f"Expected `widths` as a sequence of ints. Received: {widths!r}")
     widths = tuple(int(w) for w in widths)
     if not widths or min(widths) < 1 or block_depth < 1 or channels < 1:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import keras
@@ -79,6 +79,15 @@ class Sampler(registry.Configurable, abc.ABC):
     def stochastic(self) -> bool:
         """Whether steps add fresh noise; then `step` is given some."""
         return False
+
+    @property
+    def compile_key(self) -> Hashable:
+        """Samplers of one key share a compiled step.
+
+        What only `coefficients` depends on, such as the grid, should not be in it. The
+        sampler itself is always a right key.
+        """
+        return self
 
     @abc.abstractmethod
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:

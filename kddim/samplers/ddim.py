@@ -14,6 +14,10 @@ class Ancestral(Sampler):
 
     eta: float
 
+    @property
+    def compile_key(self):
+        return Ancestral, self.clip, self.stochastic
+
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         ratio = np.clip(rates.signal / rates.next_signal, 0.0, 1.0)
         sigma = self.eta * rates.next_noise / rates.noise * np.sqrt(1.0 - ratio**2)

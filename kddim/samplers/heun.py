@@ -41,10 +41,20 @@ class Heun(Sampler):
         if not 0.0 < self.alpha <= 1.0:
             raise ValueError(f"Expected `alpha` in (0, 1]. Received: {self.alpha}")
 
+    @property
+    def compile_key(self):
+        return Heun, self.clip
+
     def num_evaluations(self, diffusion_steps: int) -> int:
         return 2 * time_grids.check_steps(diffusion_steps)
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        if rates.signal.min() < 1e-6:
+            raise ValueError(
+                "Heun expects a signal rate above zero at every step, since it divides by it. "
+                f"Received: {rates.signal.min():.1e}. Use another schedule, or the samplers "
+                "ddim or dpm_solver_pp."
+            )
         to_clean = (rates.next_noise == 0.0) & (self.alpha == 1.0)
         alpha = np.where(to_clean, 0.5, self.alpha)
         sigma, next_sigma = rates.noise / rates.signal, rates.next_noise / rates.next_signal

@@ -33,6 +33,10 @@ class DDIMInverse(Sampler):
     times: Times = "uniform"
     clip: Clip = None
 
+    @property
+    def compile_key(self):
+        return DDIMInverse, self.clip
+
     def rates(self, schedule: Schedule, diffusion_steps: int) -> Rates:
         forward = super().rates(schedule, diffusion_steps)
         noise = np.append(forward.noise, forward.next_noise[-1:])[::-1]

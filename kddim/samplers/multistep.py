@@ -31,6 +31,10 @@ class Multistep(Sampler):
     order: int
 
     @property
+    def compile_key(self):
+        return Multistep, self.clip, self.order, self.combines_noises
+
+    @property
     @abc.abstractmethod
     def combines_noises(self) -> bool:
         """Whether noises are combined (and images follow), or images (and noises)."""
