@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from kddim import backend, predictions, schedules
+from kddim import ema as ema_average
 from kddim.files import whole
 from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
 from kddim.latents import resolve_seed
@@ -41,14 +41,13 @@ class TrainedDenoiser(keras.Model):
         # Normaliser, mixing and losses stay in float32 under every dtype policy; the
         # layers of the network follow the global policy.
         super().__init__(name=name, dtype="float32")
-        check_ema(ema)
         self.image_shape = (*check_image_size(image_size), int(channels))
         self.schedule = schedules.get(schedule)
         self.prediction_type = predictions.check(prediction_type)
-        self.ema = float(ema)
+        self.ema = ema_average.check(ema)
         self.seed = seed
         self.has_custom_network = network is not None
-        _check_terminal_rates(self.schedule, self.prediction_type)
+        schedules.check_terminal_rate(self.schedule, self.prediction_type)
 
         self.normalizer = ImageNormalization(name="normalizer")
         self.normalizer.build((None, *self.image_shape))
@@ -168,16 +167,7 @@ class TrainedDenoiser(keras.Model):
         return backend.update_after_train_step(self, result, self._update_ema)
 
     def _update_ema(self) -> None:
-        steps = ops.cast(self.ema_steps.value, "float32")
-        decay = ops.minimum(self.ema, (1.0 + steps) / (10.0 + steps))
-        for weight, ema_weight in zip(self.network.variables, self.ema_network.variables):
-            # Batch normalisation's statistics are averaged too; counters and the
-            # states of seed generators are copied.
-            value = ops.convert_to_tensor(weight.value)
-            if keras.backend.is_float_dtype(weight.dtype):
-                value = decay * ema_weight.value + (1.0 - decay) * value
-            ema_weight.assign(value)
-        self.ema_steps.assign(self.ema_steps.value + 1)
+        ema_average.update(self.network, self.ema_network, self.ema, self.ema_steps)
 
     def make_train_function(self, *args: Any, **kwargs: Any) -> Any:
         self._check_adapted()
@@ -342,22 +332,6 @@ class TrainedDenoiser(keras.Model):
                 "Expected a normaliser that knows the mean and variance of the data. Received: "
                 "one that was not adapted. Call `model.normalizer.adapt(images)` first."
             )
-
-
-def check_ema(ema: Any) -> None:
-    """Raises ValueError unless `ema` is a number in [0, 1)."""
-    if not isinstance(ema, (int, float)) or not 0.0 <= ema < 1.0:
-        raise ValueError(f"Expected `ema` in [0, 1). Received: {ema!r}")
-
-
-def _check_terminal_rates(schedule: schedules.Schedule, prediction_type: str) -> None:
-    _, signal_rate = schedule(np.array([1.0]))
-    if prediction_type == "noise" and float(backend.to_numpy(signal_rate)[0]) < 1e-6:
-        raise ValueError(
-            "Expected a schedule whose signal rate at time 1 is above zero, since a noise "
-            f"prediction is divided by it. Received: {schedule}. "
-            'Use prediction_type="velocity" or "image", or a schedule that ends above zero.'
-        )
 
 
 def _uses_float16(network: keras.Model) -> bool:

@@ -55,31 +55,11 @@ def evaluate(
     Raises:
         ValueError: an option or the source cannot be used.
     """
-    if split not in SPLITS:
-        raise ValueError(
-            f"Unknown split: expected one of {', '.join(map(repr, SPLITS))}. Received: {split!r}"
-        )
     if num_images < 4:
         raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
-    sampler = samplers.get(sampler)
-    height, width, channels = model.image_shape
-    train, validation = data.load(
-        source,
-        (height, width),
-        1,
-        channels=channels,
-        validation_split=validation_split,
-        limit=limit,
-        seed=data_seed,
-    )
-    parts = {"train": [train], "validation": [validation], "all": [train, validation]}[split]
-    images = parts[0].images if len(parts) == 1 else np.concatenate([p.images for p in parts])
-    real = take_images(data.ImageDataset(images, batch_size), num_images, model.image_shape)
-    if len(real) < 4:
-        raise ValueError(
-            f"Expected at least 4 real images. Received: {len(real)} ({split} of {source})"
-        )
-    encode = encoders.get(encoder)
+    sampler, encode = samplers.get(sampler), encoders.get(encoder)
+    loading = {"validation_split": validation_split, "limit": limit, "seed": data_seed}
+    real = _real_images(source, split, num_images, model.image_shape, loading)
     generated = model.generate(
         num_images, diffusion_steps, sampler, seed=seed, batch_size=batch_size, verbose=verbose
     )
@@ -93,7 +73,7 @@ def evaluate(
         "protocol": {
             "metric": "KID",
             "encoder": encode.description,
-            "image_size": f"{height}x{width}",
+            "image_size": f"{real.shape[1]}x{real.shape[2]}",
             "estimator": PROTOCOLS["unbiased"],
             "subsets": f"100 of {subset_size}",
             "real_images": len(real),
@@ -104,3 +84,27 @@ def evaluate(
             "seed": seed,
         },
     }
+
+
+def _real_images(
+    source: str | os.PathLike,
+    split: str,
+    num_images: int,
+    image_shape: tuple[int, int, int],
+    loading: dict[str, Any],
+) -> np.ndarray:
+    """The first images of a part of the source, at most `num_images`."""
+    if split not in SPLITS:
+        raise ValueError(
+            f"Unknown split: expected one of {', '.join(map(repr, SPLITS))}. Received: {split!r}"
+        )
+    height, width, channels = image_shape
+    train, validation = data.load(source, (height, width), 1, channels=channels, **loading)
+    parts = {"train": [train], "validation": [validation], "all": [train, validation]}[split]
+    images = parts[0].images if len(parts) == 1 else np.concatenate([p.images for p in parts])
+    real = take_images(data.ImageDataset(images, 256), num_images, image_shape)
+    if len(real) < 4:
+        raise ValueError(
+            f"Expected at least 4 real images. Received: {len(real)} ({split} of {source})"
+        )
+    return real

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from kddim import registry
-from kddim.backend import array_module
+from kddim.backend import array_module, to_numpy
 
 
 class Schedule(registry.Configurable, abc.ABC):
@@ -242,3 +242,18 @@ def get(identifier: Any) -> Schedule:
         ValueError: nothing of the kind is known.
     """
     return registry.resolve(identifier, "schedule", Schedule, NAMES)
+
+
+def check_terminal_rate(schedule: Schedule, prediction_type: str) -> None:
+    """Refuses a schedule without signal at time 1 for predictions that divide by it.
+
+    Raises:
+        ValueError: the prediction is the noise, and the signal rate at time 1 is 0.
+    """
+    _, signal_rate = schedule(np.array([1.0]))
+    if prediction_type == "noise" and float(to_numpy(signal_rate)[0]) < 1e-6:
+        raise ValueError(
+            "Expected a schedule whose signal rate at time 1 is above zero, since a noise "
+            f"prediction is divided by it. Received: {schedule}. "
+            'Use prediction_type="velocity" or "image", or a schedule that ends above zero.'
+        )

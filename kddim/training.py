@@ -9,9 +9,8 @@ from typing import Any
 
 import keras
 
-from kddim import callbacks, data, predictions, runs, schedules
+from kddim import callbacks, data, ema, predictions, runs, schedules
 from kddim.data.dataset import ImageDataset
-from kddim.denoiser import check_ema
 from kddim.model import DiffusionModel
 from kddim.networks.residual_unet import check_image_size, check_structure
 
@@ -108,7 +107,7 @@ class TrainingConfig:
                 raise ValueError(f"Expected {name} of at least 1. Received: {value}")
         schedules.get(config.schedule)
         predictions.check(config.prediction_type)
-        check_ema(config.ema)
+        ema.check(config.ema)
         size = check_image_size(config.image_size)
         check_structure(size, config.widths or (), config.block_depth, config.channels or 3)
         if config.kid_encoder not in ENCODERS:
@@ -171,18 +170,7 @@ def train(
             epochs=config.epochs,
             validation_data=validation_data,
             verbose=verbose,
-            callbacks=[
-                *(
-                    [callbacks.TimeLimitCallback(60.0 * config.max_minutes)]
-                    if config.max_minutes
-                    else []
-                ),
-                *([measure] if measure else []),
-                callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every or 1),
-                best,
-                history,
-                keras.callbacks.TerminateOnNaN(),
-            ],
+            callbacks=[*_callbacks(config, output, measure), best, history],
         )
     finally:
         kid = measure and measure.protocol | {"best": best.best}
@@ -238,6 +226,18 @@ def _build(config: TrainingConfig, train_data: ImageDataset) -> DiffusionModel:
         optimizer=keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
     )
     return model
+
+
+def _callbacks(
+    config: TrainingConfig, output: Path, measure: callbacks.KIDCallback | None
+) -> list[keras.callbacks.Callback]:
+    """In the order in which they need each other: first what may end the training."""
+    found: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
+    if config.max_minutes:
+        found.append(callbacks.TimeLimitCallback(60.0 * config.max_minutes))
+    if measure:
+        found.append(measure)
+    return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every or 1)]
 
 
 def _announce(

@@ -19,7 +19,7 @@ FLOORS = [
     {"runs", "callbacks"},
     {"data", "model"},
     {"denoiser", "metrics", "plots", "samplers"},
-    {"latents", "networks", "predictions", "schedules"},
+    {"ema", "latents", "networks", "predictions", "schedules"},
     {"images", "registry"},
     {"files"},
     {"backend"},

@@ -62,24 +62,8 @@ def load_tfds(
         raise ValueError(UNKNOWN_SOURCE.format(name))
     tfds = _import_tfds(name)
     leave_devices_to_the_backend()
-    try:
-        builder = tfds.builder(name)
-    except Exception as error:  # unknown names and versions raise half a dozen types
-        raise ValueError(UNKNOWN_SOURCE.format(name)) from error
-    if "image" not in builder.info.features:
-        raise ValueError(
-            'Expected a data set with a feature "image". '
-            f"Received: {name!r} with {sorted(builder.info.features)}"
-        )
+    builder = _prepare(tfds, name)
     found = builder.info.features["image"].shape[-1]
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # any of a dozen network and file errors
-        reason = str(error).strip().splitlines()
-        raise ValueError(
-            f"Expected to download and prepare the data set {name!r}. "
-            f"Received: {type(error).__name__}: {reason[0] if reason else ''}"
-        ) from error
     # Made-up data (`tfds.testing.mock_data`) know no splits and allow any.
     names = list(builder.info.splits) or ["train", "validation", "test"]
     parts: list[np.ndarray] = []
@@ -99,6 +83,28 @@ def load_tfds(
         examples = tfds.as_numpy(dataset.take(number))
         parts.append(_decode(examples, number, image_size, channels or found or 3))
     return parts[0], parts[1]
+
+
+def _prepare(tfds: Any, name: str) -> Any:
+    """The builder of a data set of images, downloaded and prepared."""
+    try:
+        builder = tfds.builder(name)
+    except Exception as error:  # unknown names and versions raise half a dozen types
+        raise ValueError(UNKNOWN_SOURCE.format(name)) from error
+    if "image" not in builder.info.features:
+        raise ValueError(
+            'Expected a data set with a feature "image". '
+            f"Received: {name!r} with {sorted(builder.info.features)}"
+        )
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # any of a dozen network and file errors
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"Expected to download and prepare the data set {name!r}. "
+            f"Received: {type(error).__name__}: {reason[0] if reason else ''}"
+        ) from error
+    return builder
 
 
 def _import_tfds(name: str) -> Any:
