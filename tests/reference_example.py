@@ -12,7 +12,13 @@ from keras import layers, ops
 
 
 def _embed(x):
-    frequencies = ops.exp(ops.linspace(ops.log(1.0), ops.log(1000.0), 16))
+    if keras.backend.backend() == "tensorflow":
+        frequencies = ops.exp(ops.linspace(ops.log(1.0), ops.log(1000.0), 16))
+    else:
+        # The example is TensorFlow's. Other frameworks round the exponentials otherwise,
+        # by up to 9 units in the last place: at 1,000 turns, milliradians of phase.
+        exponents = np.linspace(0.0, np.log(np.float32(1000.0)), 16, dtype="float32")
+        frequencies = ops.convert_to_tensor(np.exp(exponents.astype("float64")), "float32")
     speeds = ops.cast(2.0 * math.pi * frequencies, "float32")
     return ops.concatenate([ops.sin(speeds * x), ops.cos(speeds * x)], axis=3)
 

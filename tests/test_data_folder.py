@@ -94,7 +94,7 @@ def test_formats_and_modes_mix_in_one_folder(tmp_path):
     red.quantize(4).save(tmp_path / "e.gif")
     red.save(tmp_path / "f.gif", save_all=True, append_images=[Image.new("RGB", (16, 16))])
     red.save(tmp_path / "g.bmp")
-    red.convert("YCbCr").save(tmp_path / "h.tiff")
+    red.save(tmp_path / "h.tiff")
     images = load_folder(tmp_path, (8, 8))
     assert images.shape == (8, 8, 8, 3)
     assert np.abs(images.astype(int) - COLOURS["red"]).max() <= 6

@@ -10,6 +10,7 @@ from PIL import Image
 from kddim.data import ImageDataset, load
 from kddim.data.digits import load_digits
 from kddim.images import to_uint8
+from kddim.networks.layers import ImageNormalization
 
 
 def numbered(number, size=8):
@@ -390,7 +391,7 @@ def test_keras_predicts_every_image_of_validation_in_order():
 
 def test_a_normalizer_adapts_to_it():
     images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), "uint8")
-    normalizer = keras.layers.Normalization()
+    normalizer = ImageNormalization()
     normalizer.adapt(ImageDataset(images, 8, training=True))
     normalised = keras.ops.convert_to_numpy(normalizer(images / np.float32(255)))
     assert np.allclose(normalised.mean((0, 1, 2)), 0.0, atol=1e-4)
