@@ -79,7 +79,7 @@ def test_every_and_the_last_epoch(model, images, tmp_path):
     fit(model, images, kid, grids, record, epochs=5)
     assert [epoch for epoch, _ in kid.history] == [2, 4, 5]
     assert sorted(p.name for p in tmp_path.glob("epoch_*")) == [
-        f"epoch_000{n}.png" for n in (2, 4, 5)
+        f"epoch_000{n}.png" for n in (1, 2, 4, 5)
     ]
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -19,7 +19,7 @@ class ImageGridCallback(keras.callbacks.Callback):
         num_rows: rows of the grid.
         num_cols: columns of the grid.
         diffusion_steps: of generation.
-        every: draws each so many epochs, and after the last one.
+        every: draws each so many epochs, and the first and the last.
         sampler: of generation.
         seed: of the noises.
     """
@@ -50,7 +50,7 @@ class ImageGridCallback(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not is_due(self, epoch, self.every):
+        if epoch > 0 and not is_due(self, epoch, self.every):
             return
         images = self.model.generate(
             self.num_rows * self.num_cols, self.diffusion_steps, self.sampler, seed=self.seed
