@@ -371,6 +371,17 @@ def test_grids_and_eta_share_a_compiled_step(model):
         assert model.generate(1, 2, sampler, seed=0).shape == (1, 16, 16, 3)
     assert len(model._compiled_steps) == 3  # plain, with fresh noise, with clipping
 
+    class Halved(samplers.DDIM):
+        def step(self, *args):
+            noisy_images, pred_images, state = super().step(*args)
+            return noisy_images, 0.5 * pred_images, state
+
+    whole, halved = (
+        to_numpy(model.reverse_diffusion(np.ones((1, 16, 16, 3)), 1, sampler))
+        for sampler in (samplers.DDIM(), Halved())
+    )
+    np.testing.assert_allclose(halved, 0.5 * whole, rtol=1e-5)
+
 
 def test_an_unadapted_normaliser_is_refused(images):
     model = kddim.DiffusionModel(16, (8,), 1)

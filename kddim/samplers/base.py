@@ -84,8 +84,9 @@ class Sampler(registry.Configurable, abc.ABC):
     def compile_key(self) -> Hashable:
         """Samplers of one key share a compiled step.
 
-        What only `coefficients` depends on, such as the grid, should not be in it. The
-        sampler itself is always a right key.
+        What only `coefficients` depends on, such as the grid, should not be in it; the
+        function `step` should, since subclasses may override it. The sampler itself is
+        always a right key.
         """
         return self
 

@@ -16,7 +16,7 @@ class Ancestral(Sampler):
 
     @property
     def compile_key(self):
-        return Ancestral, self.clip, self.stochastic
+        return type(self).step, self.clip, self.stochastic
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         ratio = np.clip(rates.signal / rates.next_signal, 0.0, 1.0)

@@ -43,7 +43,7 @@ class Heun(Sampler):
 
     @property
     def compile_key(self):
-        return Heun, self.clip
+        return type(self).step, self.clip
 
     def num_evaluations(self, diffusion_steps: int) -> int:
         return 2 * time_grids.check_steps(diffusion_steps)

@@ -35,7 +35,7 @@ class DDIMInverse(Sampler):
 
     @property
     def compile_key(self):
-        return DDIMInverse, self.clip
+        return type(self).step, self.clip
 
     def rates(self, schedule: Schedule, diffusion_steps: int) -> Rates:
         forward = super().rates(schedule, diffusion_steps)

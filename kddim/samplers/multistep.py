@@ -32,7 +32,7 @@ class Multistep(Sampler):
 
     @property
     def compile_key(self):
-        return Multistep, self.clip, self.order, self.combines_noises
+        return type(self).step, self.clip, self.order, self.combines_noises
 
     @property
     @abc.abstractmethod
