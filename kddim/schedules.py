@@ -166,6 +166,7 @@ class LinearBetaSchedule(Schedule):
             return log_alpha_bars - xp.log(-xp.expm1(log_alpha_bars))
 
     def time_at_log_snr(self, log_snr: Any) -> Any:
+        """Looks `log(alpha_bar) = -softplus(-log_snr)` up in the table of timesteps."""
         xp = array_module(log_snr)
         log_alpha_bars = -xp.logaddexp(xp.zeros_like(log_snr), -log_snr)
         table = -self._log_alpha_bars

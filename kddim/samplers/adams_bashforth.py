@@ -42,6 +42,7 @@ class AdamsBashforth(Multistep):
         return True
 
     def weights(self, rates: Rates) -> np.ndarray:
+        """Integrals of the Lagrange basis over each step, divided by its `dsigma`."""
         angles = np.arctan2(rates.noise, rates.signal)
         next_angles = np.arctan2(rates.next_noise, rates.next_signal)
         weights = np.zeros((len(angles), self.order))

@@ -19,6 +19,11 @@ class Ancestral(Sampler):
         return type(self).step, self.clip, self.stochastic
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        """Eq. 16's `sigma`, and the scale that Eq. 12 leaves for the predicted noise.
+
+        Raises:
+            ValueError: `eta` is so large that a variance would be negative.
+        """
         ratio = np.clip(rates.signal / rates.next_signal, 0.0, 1.0)
         sigma = self.eta * rates.next_noise / rates.noise * np.sqrt(1.0 - ratio**2)
         variance = rates.next_noise**2 - sigma**2

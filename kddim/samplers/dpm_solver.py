@@ -40,6 +40,7 @@ class DPMSolverPP(Multistep):
         return False
 
     def weights(self, rates: Rates) -> np.ndarray:
+        """Of 2M: `1 + r` and `-r`, with `r = h / (2 h_before)`, `h` the step of lambda."""
         with np.errstate(divide="ignore"):
             lambdas = np.log(rates.signal) - np.log(rates.noise)
             last = np.log(rates.next_signal[-1]) - np.log(rates.next_noise[-1])

@@ -49,6 +49,11 @@ class Heun(Sampler):
         return 2 * time_grids.check_steps(diffusion_steps)
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        """The rates of the trial step, and the weight of what is predicted there.
+
+        Raises:
+            ValueError: a signal rate of 0, by which the method divides.
+        """
         if rates.signal.min() < 1e-6:
             raise ValueError(
                 "Heun expects a signal rate above zero at every step, since it divides by it. "
@@ -71,6 +76,7 @@ class Heun(Sampler):
         }
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
+        """Predicts at both ends of the trial step, and remixes with the average noise."""
         c = coefficients
         pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
         trial = c["trial_signal_rate"] * pred_images + c["trial_noise_rate"] * pred_noises

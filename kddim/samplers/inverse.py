@@ -44,6 +44,7 @@ class DDIMInverse(Sampler):
         return Rates(noise[:-1], signal[:-1], noise[1:], signal[1:], schedule)
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        """The rates of each step, and those that the network is asked at."""
         first_noise, first_signal = rates.at(_FIRST_TIME)
         clean = rates.noise == 0.0
         return {

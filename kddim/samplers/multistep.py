@@ -59,6 +59,7 @@ class Multistep(Sampler):
         return tuple(ops.zeros_like(initial_noise) for _ in range(self.order - 1))
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
+        """Remixes with the combined prediction; `state` holds the last `order - 1`."""
         c = coefficients
         pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
         history = (pred_noises if self.combines_noises else pred_images, *state)
