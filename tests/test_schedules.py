@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from kddim import schedules
-from kddim.backend import to_numpy
+from kddim.backend import compile_step, to_numpy
 
 pytestmark = pytest.mark.backend
 
@@ -14,6 +14,13 @@ SCHEDULES = [cls() for cls in schedules.NAMES.values()] + [
     schedules.CosineSchedule(0.0, 1.0),
     schedules.LinearBetaSchedule(100, 1e-3, 0.1),
     schedules.LogSNRLinearSchedule(5.0, -5.0),
+    schedules.NicholDhariwalSchedule(100, 0.0, 0.5),
+    schedules.SigmoidSchedule(0.0, 3.0, 0.3, min_signal_rate=0.02),
+    schedules.SigmoidSchedule(-3.0, 3.0, 0.1, min_signal_rate=0.0),
+    schedules.SigmoidSchedule(tau=1e3, min_signal_rate=0.0),
+]
+DISCRETE = [
+    cls for cls in schedules.NAMES.values() if issubclass(cls, schedules.DiscreteBetaSchedule)
 ]
 each = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 TIMES = np.linspace(0.0, 1.0, 201)
@@ -61,6 +68,44 @@ def test_tensors_give_what_arrays_give(schedule):
 
 
 @each
+def test_compiled_steps_give_what_arrays_give(schedule):
+    uniform = np.linspace(0.0, 0.999, 41).astype("float32")
+
+    def rates_and_back(uniform):
+        times = schedule.training_times(uniform)
+        log_snr = schedule.log_snr(times)
+        return (*schedule(times), schedule.time_at_log_snr(log_snr), times)
+
+    found = compile_step(rates_and_back, [])(ops.convert_to_tensor(uniform))
+    noise, signal, back, times = (to_numpy(tensor) for tensor in found)
+    expected = schedule(schedule.training_times(uniform.astype("float64")))
+    np.testing.assert_allclose(noise, expected[0], atol=2e-5)
+    np.testing.assert_allclose(signal, expected[1], atol=2e-5)
+    np.testing.assert_allclose(back, times, atol=2e-4)
+
+
+@each
+def test_arrays_keep_their_precision(schedule):
+    for dtype in ("float32", "float64"):
+        times = np.array([0.0, 0.25, 1.0], dtype)
+        assert {rates.dtype for rates in schedule(times)} == {np.dtype(dtype)}
+        assert schedule.time_at_log_snr(schedule.log_snr(times)).dtype.kind == "f"
+
+
+@each
+def test_the_ends_are_finite_rates_and_true_times(schedule):
+    """On arrays and tensors, also where the log-SNR there is infinite."""
+    ends = np.array([0.0, 1.0], "float32")
+    for times in (ends, ops.convert_to_tensor(ends)):
+        noise, signal = (to_numpy(rates) for rates in schedule(times))
+        assert np.all(np.isfinite([noise, signal]))
+        assert 0.0 <= noise[0] < noise[1] <= 1.0
+        assert 1.0 >= signal[0] > signal[1] > -1e-6
+        back = to_numpy(schedule.time_at_log_snr(schedule.log_snr(times)))
+        np.testing.assert_allclose(back, ends, atol=2e-3)
+
+
+@each
 def test_configuration_round_trip(schedule):
     assert type(schedule).from_config(schedule.get_config()) == schedule
     config = keras.saving.serialize_keras_object(schedule)
@@ -82,6 +127,108 @@ def test_linear_betas_have_the_alpha_bars_of_ddpm():
     alpha_bars = np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000))
     assert signal[0] == 1.0
     np.testing.assert_allclose(signal[1:] ** 2, alpha_bars, rtol=1e-9)
+
+
+@pytest.mark.parametrize("cls", DISCRETE)
+def test_discrete_schedules_multiply_their_betas(cls):
+    schedule = cls(50)
+    _, signal = schedule(np.arange(51) / 50)
+    assert schedule.betas().shape == (50,)
+    np.testing.assert_allclose(signal[1:] ** 2, np.cumprod(1.0 - schedule.betas()), rtol=1e-9)
+    halfway = schedule(np.array([10.5 / 50]))[1][0]
+    np.testing.assert_allclose(halfway, np.sqrt(signal[10] * signal[11]), rtol=1e-12)
+
+
+def test_nichol_dhariwal_is_eq_17_until_the_clip():
+    def f(t):
+        return np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+
+    schedule = schedules.NicholDhariwalSchedule()
+    timesteps = np.arange(1000) / 1000  # the clip changes the last one alone
+    np.testing.assert_allclose(schedule(timesteps)[1] ** 2, f(timesteps) / f(0.0), rtol=1e-6)
+    assert schedule.betas()[-1] == 0.999
+    last = f(0.999) / f(0.0) * (1 - 0.999)
+    np.testing.assert_allclose(schedule(1.0)[1] ** 2, last, rtol=1e-6)
+    assert np.isfinite(schedule.log_snr(1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("linear", schedules.LinearBetaSchedule()),
+        ("squaredcos_cap_v2", schedules.NicholDhariwalSchedule()),
+        ("squaredcos_cap_v2", schedules.NicholDhariwalSchedule(100)),
+    ],
+    ids=repr,
+)
+def test_alpha_bars_are_those_of_diffusers(name, schedule):
+    diffusers = pytest.importorskip("diffusers")
+    steps = schedule.num_timesteps
+    theirs = diffusers.DDPMScheduler(steps, beta_schedule=name).alphas_cumprod.numpy()
+    _, signal = schedule(np.arange(1, steps + 1) / steps)
+    np.testing.assert_allclose(signal**2, theirs, atol=1e-5)
+    np.testing.assert_allclose(signal**2, theirs, rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "tau"), [(-3.0, 3.0, 1.0), (0.0, 3.0, 0.3), (0.0, 3.0, 1.1), (-3.0, 1.0, 0.5)]
+)
+def test_sigmoid_is_that_of_the_papers(start, end, tau):
+    def sigmoid(x):
+        return 1.0 / (1.0 + np.exp(-x))
+
+    first, last = sigmoid(start / tau), sigmoid(end / tau)
+    alpha_bars = (last - sigmoid((start + TIMES * (end - start)) / tau)) / (last - first)
+    noise, signal = schedules.SigmoidSchedule(start, end, tau)(TIMES)
+    np.testing.assert_allclose(signal**2, np.clip(alpha_bars, 1e-9, 1.0), atol=2e-9)
+    np.testing.assert_allclose(noise**2, 1.0 - np.clip(alpha_bars, 1e-9, 1.0), atol=2e-9)
+    noise, signal = schedules.SigmoidSchedule(start, end, tau, 0.0)(TIMES)
+    np.testing.assert_allclose(signal**2, alpha_bars, atol=1e-14)
+
+
+def test_sigmoid_keeps_its_digits_near_both_ends_in_float32():
+    """To first order the squares of the rates there are linear in the time left."""
+    schedule = schedules.SigmoidSchedule(min_signal_rate=0.0)
+    x = 1.0 / (1.0 + np.exp(3.0))
+    slope = 6.0 * x * (1.0 - x) / (1.0 - 2.0 * x)  # of alpha_bar, at both ends
+    left = np.array([2.0**-23, 2.0**-20], "float32")  # 1 - left is exact
+    noise, _ = schedule(ops.convert_to_tensor(left))
+    _, signal = schedule(ops.convert_to_tensor(np.float32(1.0) - left))
+    np.testing.assert_allclose(to_numpy(noise), np.sqrt(slope * left), rtol=1e-4)
+    np.testing.assert_allclose(to_numpy(signal), np.sqrt(slope * left), rtol=1e-4)
+
+
+def test_sigmoid_ends_at_its_least_signal_rate():
+    for least in (0.0, 1e-9**0.5, 0.02, 0.5):
+        schedule = schedules.SigmoidSchedule(min_signal_rate=least)
+        np.testing.assert_allclose(schedule(1.0)[1], least, atol=1e-15)
+        assert schedule(0.0)[1] == 1.0
+        below = schedule.log_snr(1.0) - 1.0 if least else -np.inf
+        np.testing.assert_allclose(schedule.time_at_log_snr(below), 1.0)
+
+
+def test_noise_predictions_need_some_signal_at_time_1():
+    for cls in schedules.NAMES.values():
+        schedules.check_terminal_rate(cls(), "noise")
+    without = schedules.SigmoidSchedule(min_signal_rate=0.0)
+    for prediction_type in ("velocity", "image"):
+        schedules.check_terminal_rate(without, prediction_type)
+    with pytest.raises(ValueError, match=r"above zero.*SigmoidSchedule.*Use prediction_type="):
+        schedules.check_terminal_rate(without, "noise")
+
+
+def test_configurations_of_earlier_files_are_known():
+    """Saved when the schedules were one module."""
+    for name in ("CosineSchedule", "LinearBetaSchedule", "LogSNRLinearSchedule"):
+        config = {
+            "module": "kddim.schedules",
+            "class_name": name,
+            "config": {},
+            "registered_name": f"kddim>{name}",
+        }
+        expected = getattr(schedules, name)()
+        assert schedules.get(config) == expected
+        assert keras.saving.deserialize_keras_object(config) == expected
 
 
 def test_integer_times_are_times():
@@ -114,6 +261,13 @@ def test_discrete_training_times_are_the_timesteps():
         (lambda: schedules.LinearBetaSchedule(1), "num_timesteps >= 2"),
         (lambda: schedules.LinearBetaSchedule(10, 0.1, 0.01), "beta_start <= beta_end"),
         (lambda: schedules.LogSNRLinearSchedule(-5, 5), "end_log_snr < start_log_snr"),
+        (lambda: schedules.NicholDhariwalSchedule(1), "num_timesteps >= 2.*num_timesteps=1"),
+        (lambda: schedules.NicholDhariwalSchedule(offset=-0.1), "offset=-0.1"),
+        (lambda: schedules.NicholDhariwalSchedule(max_beta=1.0), "0 < max_beta < 1.*max_beta=1.0"),
+        (lambda: schedules.SigmoidSchedule(3.0, -3.0), "start < end.*start=3.0, end=-3.0"),
+        (lambda: schedules.SigmoidSchedule(tau=0.0), "tau > 0.*tau=0.0"),
+        (lambda: schedules.SigmoidSchedule(end=np.inf), "finite start < end"),
+        (lambda: schedules.SigmoidSchedule(min_signal_rate=1.0), "min_signal_rate < 1"),
     ],
 )
 def test_bad_options_are_refused(make, match):

@@ -1,0 +1,66 @@
+"""Diffusion schedules: from diffusion time to the rates of noise and signal.
+
+A noisy image is `signal_rate * image + noise_rate * noise`, with
+`noise_rate**2 + signal_rate**2 == 1`. In the DDIM paper's notation (Song, Meng and
+Ermon, ICLR 2021, arXiv 2010.02502) `signal_rate = sqrt(alpha)`; in DDPM's (Ho, Jain
+and Abbeel, NeurIPS 2020, arXiv 2006.11239) `sqrt(alpha_bar)`. One schedule a file.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kddim import registry
+from kddim.backend import to_numpy
+from kddim.schedules.base import Schedule
+from kddim.schedules.cosine import CosineSchedule
+from kddim.schedules.discrete_beta import DiscreteBetaSchedule
+from kddim.schedules.linear_beta import LinearBetaSchedule
+from kddim.schedules.log_snr_linear import LogSNRLinearSchedule
+from kddim.schedules.nichol_dhariwal import NicholDhariwalSchedule
+from kddim.schedules.sigmoid import SigmoidSchedule
+
+__all__ = [
+    "NAMES",
+    "CosineSchedule",
+    "DiscreteBetaSchedule",
+    "LinearBetaSchedule",
+    "LogSNRLinearSchedule",
+    "NicholDhariwalSchedule",
+    "Schedule",
+    "SigmoidSchedule",
+    "check_terminal_rate",
+    "get",
+]
+
+NAMES: dict[str, type[Schedule]] = {
+    "cosine": CosineSchedule,
+    "linear_beta": LinearBetaSchedule,
+    "log_snr_linear": LogSNRLinearSchedule,
+    "nichol_dhariwal": NicholDhariwalSchedule,
+    "sigmoid": SigmoidSchedule,
+}
+
+
+def get(identifier: Any) -> Schedule:
+    """A schedule from its name, its configuration, or itself.
+
+    Raises:
+        ValueError: nothing of the kind is known.
+    """
+    return registry.resolve(identifier, "schedule", Schedule, NAMES)
+
+
+def check_terminal_rate(schedule: Schedule, prediction_type: str) -> None:
+    """Refuses a schedule without signal at time 1 for predictions that divide by it.
+
+    Raises:
+        ValueError: the prediction is the noise, and the signal rate at time 1 is 0.
+    """
+    _, signal_rate = schedule(np.array([1.0]))
+    if prediction_type == "noise" and float(to_numpy(signal_rate)[0]) < 1e-6:
+        raise ValueError(
+            "Expected a schedule whose signal rate at time 1 is above zero, since a noise "
+            f"prediction is divided by it. Received: {schedule}. "
+            'Use prediction_type="velocity" or "image", or a schedule that ends above zero.'
+        )

@@ -1,0 +1,59 @@
+"""The angle schedule of the keras.io example."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from kddim.backend import array_module
+from kddim.schedules.base import Schedule
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+@dataclasses.dataclass(frozen=True)
+class CosineSchedule(Schedule):
+    """The angle schedule of the keras.io example.
+
+    `angle(t) = acos(max_signal_rate) + t (acos(min_signal_rate) - acos(max_signal_rate))`,
+    `signal_rate = cos(angle)`, `noise_rate = sin(angle)`: a simplified continuous form
+    of the cosine schedule of Nichol and Dhariwal (arXiv 2102.09672, Sec. 3.2).
+
+    Args:
+        min_signal_rate: signal rate at time 1, in [0, max_signal_rate).
+        max_signal_rate: signal rate at time 0, in (min_signal_rate, 1].
+    """
+
+    min_signal_rate: float = 0.02
+    max_signal_rate: float = 0.95
+
+    def __post_init__(self):
+        if not 0.0 <= self.min_signal_rate < self.max_signal_rate <= 1.0:
+            raise ValueError(
+                "CosineSchedule expects 0 <= min_signal_rate < max_signal_rate <= 1. "
+                f"Received: min_signal_rate={self.min_signal_rate}, "
+                f"max_signal_rate={self.max_signal_rate}"
+            )
+
+    @property
+    def _angles(self) -> tuple[float, float]:
+        return float(np.arccos(self.max_signal_rate)), float(np.arccos(self.min_signal_rate))
+
+    def __call__(self, diffusion_times: Any) -> tuple[Any, Any]:
+        xp = array_module(diffusion_times)
+        start, end = self._angles
+        angles = start + diffusion_times * (end - start)
+        return xp.sin(angles), xp.cos(angles)
+
+    def log_snr(self, diffusion_times: Any) -> Any:
+        xp = array_module(diffusion_times)
+        noise_rates, signal_rates = self(diffusion_times)
+        with np.errstate(divide="ignore"):
+            # In float32 the cosine of a right angle is a little below zero.
+            return 2.0 * (xp.log(xp.maximum(signal_rates, 0.0)) - xp.log(noise_rates))
+
+    def time_at_log_snr(self, log_snr: Any) -> Any:
+        xp = array_module(log_snr)
+        start, end = self._angles
+        with np.errstate(over="ignore"):
+            return (xp.arctan(xp.exp(-0.5 * log_snr)) - start) / (end - start)

@@ -1,0 +1,83 @@
+"""What schedules share that are defined by the betas of discrete timesteps."""
+
+import abc
+from typing import Any
+
+import numpy as np
+
+from kddim.backend import array_module
+from kddim.schedules.base import Schedule
+
+
+class DiscreteBetaSchedule(Schedule):
+    """A schedule given by `alpha_bar_k = prod_{i<=k} (1 - beta_i)`, k = 1 to T.
+
+    Time `k / T` has `alpha_bar_k`, and time 0 has signal rate 1. Between these times
+    `log(alpha_bar)` is interpolated linearly. Training uses the discrete times alone,
+    as in Ho et al. (NeurIPS 2020, arXiv 2006.11239, Sec. 4).
+
+    A subclass is a frozen dataclass with a field `num_timesteps` (T), and defines
+    `betas`.
+    """
+
+    num_timesteps: int
+
+    @abc.abstractmethod
+    def betas(self) -> np.ndarray:
+        """`beta_1` to `beta_T`, each in (0, 1): `(num_timesteps,)` float64."""
+
+    @property
+    def _log_alpha_bars(self) -> np.ndarray:
+        return np.append(0.0, np.cumsum(np.log1p(-self.betas())))
+
+    def _log_alpha_bar(self, diffusion_times: Any) -> Any:
+        position = diffusion_times * self.num_timesteps
+        return _interpolate(position, self._log_alpha_bars)
+
+    def __call__(self, diffusion_times: Any) -> tuple[Any, Any]:
+        xp = array_module(diffusion_times)
+        log_alpha_bars = self._log_alpha_bar(diffusion_times)
+        return (-xp.expm1(log_alpha_bars)) ** 0.5, xp.exp(0.5 * log_alpha_bars)
+
+    def log_snr(self, diffusion_times: Any) -> Any:
+        xp = array_module(diffusion_times)
+        log_alpha_bars = self._log_alpha_bar(diffusion_times)
+        with np.errstate(divide="ignore"):
+            return log_alpha_bars - xp.log(-xp.expm1(log_alpha_bars))
+
+    def time_at_log_snr(self, log_snr: Any) -> Any:
+        """Looks `log(alpha_bar) = -softplus(-log_snr)` up in the table of timesteps."""
+        xp = array_module(log_snr)
+        decay = xp.logaddexp(xp.zeros_like(log_snr), -log_snr)  # -log(alpha_bar)
+        table = -self._log_alpha_bars
+        if xp is np:
+            return np.interp(decay, table, np.linspace(0.0, 1.0, len(table)))
+        return xp.reshape(_invert(xp, xp.reshape(decay, (-1,)), table), xp.shape(log_snr))
+
+    def training_times(self, uniform: Any) -> Any:
+        xp = array_module(uniform)
+        return (xp.floor(uniform * self.num_timesteps) + 1.0) / self.num_timesteps
+
+
+def _interpolate(position: Any, table: np.ndarray) -> Any:
+    """`table` at fractional positions in [0, len(table) - 1], linear in between."""
+    xp = array_module(position)
+    if xp is np:
+        dtype = np.result_type(position)
+        dtype = dtype if np.issubdtype(dtype, np.floating) else np.dtype("float64")
+        return np.interp(position, np.arange(len(table)), table).astype(dtype)
+    index = xp.clip(xp.floor(position), 0, len(table) - 2)
+    fraction = position - index
+    table = xp.cast(table, position.dtype)
+    index = xp.cast(index, "int32")
+    return (1.0 - fraction) * xp.take(table, index) + fraction * xp.take(table, index + 1)
+
+
+def _invert(xp: Any, values: Any, table: np.ndarray) -> Any:
+    """Where the growing `table` has the tensor `values` `(n,)`, as fractions of its length."""
+    last = len(table) - 1
+    table = xp.cast(table, values.dtype)
+    index = xp.clip(xp.searchsorted(table, values) - 1, 0, last - 1)
+    left, right = xp.take(table, index), xp.take(table, index + 1)
+    fraction = xp.clip((values - left) / (right - left), 0.0, 1.0)
+    return (xp.cast(index, fraction.dtype) + fraction) / last

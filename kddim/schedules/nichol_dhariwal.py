@@ -1,0 +1,51 @@
+"""The cosine schedule of improved DDPM."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from kddim.schedules.discrete_beta import DiscreteBetaSchedule
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+@dataclasses.dataclass(frozen=True)
+class NicholDhariwalSchedule(DiscreteBetaSchedule):
+    """The cosine schedule of improved DDPM, with its betas clipped.
+
+    `f(t) = cos(pi/2 (t + offset) / (1 + offset))**2`,
+    `beta_k = min(1 - f(k/T) / f((k-1)/T), max_beta)` and
+    `alpha_bar_k = prod_{i<=k} (1 - beta_i)` (Nichol and Dhariwal, ICML 2021, arXiv
+    2102.09672, Eq. 17); see `DiscreteBetaSchedule` for the times in between.
+
+    `f(1) = 0`, and only the clipped last beta keeps some signal there: with the defaults
+    a signal rate of 4.9e-5 at time 1. That is enough for a noise prediction, which is
+    divided by it, but multiplies the network's errors in the first steps; sample with
+    `clip`, as the paper does, or predict the velocity.
+
+    Args:
+        num_timesteps: T, at least 2.
+        offset: s of the paper, at least 0: keeps the first betas from being too small.
+        max_beta: in (0, 1).
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+
+    num_timesteps: int = 1000
+    offset: float = 0.008
+    max_beta: float = 0.999
+
+    def __post_init__(self):
+        in_range = 0.0 <= self.offset < np.inf and 0.0 < self.max_beta < 1.0
+        if not (self.num_timesteps >= 2 and in_range):
+            raise ValueError(
+                "NicholDhariwalSchedule expects num_timesteps >= 2, a finite offset >= 0 and "
+                f"0 < max_beta < 1. Received: num_timesteps={self.num_timesteps}, "
+                f"offset={self.offset}, max_beta={self.max_beta}"
+            )
+
+    def betas(self) -> np.ndarray:
+        times = np.linspace(0.0, 1.0, self.num_timesteps + 1)
+        f = np.cos(0.5 * np.pi * (times + self.offset) / (1.0 + self.offset)) ** 2
+        return np.minimum(1.0 - f[1:] / f[:-1], self.max_beta)
