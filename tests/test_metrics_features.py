@@ -1,10 +1,12 @@
 """Kernel distances of features, against independent implementations and identities."""
 
 import importlib
+import inspect
 import itertools
 
 import numpy as np
 import pytest
+from oracles import oracle
 
 from kddim.metrics import kernel_distance, polynomial_mmd
 
@@ -225,3 +227,64 @@ def test_subsets_that_do_not_fit_are_refused(subsets, size):
     message = rf"smaller set \(8\)\. Received: subsets={subsets}, subset_size={size}"
     with pytest.raises(ValueError, match=message):
         kernel_distance(features(8), features(20, seed=1), subsets=subsets, subset_size=size)
+
+
+# The field's own tools
+# Their defaults: torchmetrics 1.9, torch-fidelity 0.4 and clean-fid 0.1.35 take 100 subsets
+# of 1,000; clean-fid alone shrinks them to the smaller set, and gives no deviation.
+
+
+@pytest.mark.parametrize("options", [{}, {"degree": 2, "gamma": 0.3, "coef": 0.5}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_mmd_is_torchmetrics(dtype, options):
+    torch, kid = pytest.importorskip("torch"), oracle("torchmetrics.image.kid")
+    real, generated = (f.astype(dtype) for f in (features(80, 300), features(80, 300, 0.2, 1)))
+    wanted = kid.poly_mmd(*(torch.from_numpy(f).double() for f in (real, generated)), **options)
+    assert polynomial_mmd(real, generated, **options) == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_the_kernel_distance_is_torchmetrics(monkeypatch):
+    """With the same subsets: torchmetrics draws them with a generator of its own."""
+    torch, kid = pytest.importorskip("torch"), oracle("torchmetrics.image.kid")
+    real, generated = features(60, 40), features(70, 40, 0.2, seed=1)
+    random = np.random.default_rng(5)
+    monkeypatch.setattr(
+        torch, "randperm", lambda n: torch.from_numpy(random.choice(n, 20, replace=False))
+    )
+    metric = kid.KernelInceptionDistance(torch.nn.Flatten(), subsets=7, subset_size=20)
+    metric.real_features = [torch.from_numpy(real)]
+    metric.fake_features = [torch.from_numpy(generated)]
+    mean, deviation = (float(value) for value in metric.compute())
+    found = kernel_distance(real, generated, subsets=7, subset_size=20, seed=5)
+    assert found[0] == pytest.approx(mean, rel=1e-6)
+    assert found[1] == pytest.approx(deviation, rel=1e-6)
+
+
+def test_the_kernel_distance_is_torch_fidelitys(monkeypatch):
+    torch, kid = pytest.importorskip("torch"), oracle("torch_fidelity.metric_kid")
+    real, generated = features(60, 40), features(70, 40, 0.2, seed=1)
+    random = np.random.default_rng(5)  # so that both draw the same subsets
+    monkeypatch.setattr(kid.np.random, "RandomState", lambda seed: random)
+    options = {"kid_subsets": 7, "kid_subset_size": 20, "rng_seed": 5, "verbose": False}
+    sets = [torch.from_numpy(f) for f in (real, generated)]
+    wanted = kid.kid_features_to_metric(*sets, **options)
+    mean, deviation = kernel_distance(real, generated, subsets=7, subset_size=20, seed=5)
+    assert mean == pytest.approx(wanted[kid.KEY_METRIC_KID_MEAN], rel=1e-6)
+    assert deviation == pytest.approx(wanted[kid.KEY_METRIC_KID_STD], rel=1e-6)
+
+
+def test_the_kernel_distance_is_clean_fids():
+    fid = oracle("cleanfid.fid")
+    real, generated = features(30, 40), features(30, 40, 0.2, seed=1)
+    wanted = fid.kernel_distance(real, generated, num_subsets=1)  # of all features
+    mean, _ = kernel_distance(real, generated, subsets=1, subset_size=30)
+    assert mean == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_defaults_are_the_tools_defaults():
+    ours = inspect.signature(kernel_distance).parameters
+    theirs = inspect.signature(oracle("torchmetrics.image.kid").KernelInceptionDistance).parameters
+    for name in ("subsets", "subset_size", "degree", "gamma", "coef"):
+        assert ours[name].default == theirs[name].default
+    defaults = oracle("torch_fidelity.defaults").DEFAULTS
+    assert (defaults["kid_subsets"], defaults["kid_subset_size"]) == (100, 1000)

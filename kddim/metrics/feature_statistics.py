@@ -1,0 +1,170 @@
+"""Count, mean and covariance of features that come in blocks: one pass, float64."""
+
+from typing import Any
+
+import numpy as np
+
+_BLOCK = 4096  # rows that are centred and multiplied at once
+
+
+class FeatureStatistics:
+    """Mean and covariance of features, without the features.
+
+    Blocks A and B, with counts n, means m and scatter matrices `S = sum (x - m)(x - m)'`,
+    merge by
+
+        m = m_A + (n_B / n) (m_B - m_A)
+        S = S_A + S_B + (n_A n_B / n) (m_B - m_A)(m_B - m_A)'
+
+    so that no square of a large mean is ever formed (Chan, Golub and LeVeque,
+    "Updating formulae and a pairwise algorithm for computing sample variances", 1979).
+
+    Args:
+        features: `(n, d)`, the first block; or None to start empty.
+
+    Attributes:
+        count: features seen.
+        mean: float64 `(d,)`; empty while nothing was seen.
+
+    Example:
+        >>> statistics = FeatureStatistics()
+        >>> for batch in batches:
+        ...     statistics.update(encoder(batch))
+        >>> statistics.count, statistics.mean, statistics.covariance
+    """
+
+    def __init__(self, features: Any = None):
+        self.count = 0
+        self.mean = np.zeros(0)
+        self._scatter = np.zeros((0, 0))
+        if features is not None:
+            self.update(features)
+
+    @classmethod
+    def from_moments(cls, count: int, mean: Any, covariance: Any) -> "FeatureStatistics":
+        """Statistics known from elsewhere, such as a file of reference statistics.
+
+        Args:
+            count: features they were made of, at least 2.
+            mean: `(d,)`.
+            covariance: `(d, d)`, unbiased, as `numpy.cov` gives it.
+
+        Raises:
+            ValueError: shapes that do not fit, a matrix that is not symmetric, NaN.
+        """
+        mean, covariance = np.array(mean, "float64"), np.array(covariance, "float64")
+        if count < 2 or mean.ndim != 1 or covariance.shape != mean.shape * 2:
+            raise ValueError(
+                "Expected a count of at least 2, a mean (d,) and a covariance (d, d). "
+                f"Received: count={count}, shapes {mean.shape} and {covariance.shape}"
+            )
+        _check_finite(mean, covariance)
+        if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9 * covariance.max()):
+            raise ValueError(
+                "Expected a symmetric covariance. Received: differences of up to "
+                f"{np.abs(covariance - covariance.T).max():.4g} from its transpose"
+            )
+        return cls()._set(int(count), mean, covariance * (count - 1.0))
+
+    def update(self, features: Any) -> None:
+        """Adds features.
+
+        Args:
+            features: `(n, d)`, any n.
+
+        Raises:
+            ValueError: another shape or width, NaN or infinity.
+        """
+        features = np.asarray(features)
+        width = len(self.mean) if self.count else features.shape[-1]
+        if features.ndim != 2 or features.shape[1] != width:
+            wanted = str(width) if self.count else "d"
+            raise ValueError(
+                f"Expected features of shape (n, {wanted}). Received: shape {features.shape}"
+            )
+        for start in range(0, len(features), _BLOCK):
+            self._absorb(_block(features[start : start + _BLOCK]))
+
+    def merge(self, other: "FeatureStatistics") -> "FeatureStatistics":
+        """Statistics of the features of both; the two stay as they are.
+
+        Raises:
+            ValueError: features of different widths.
+        """
+        merged = FeatureStatistics()
+        for part in (self, other):
+            merged._absorb(part)
+        return merged
+
+    def without(self, part: "FeatureStatistics") -> "FeatureStatistics":
+        """Statistics of the features that are not in `part`: `merge` undone.
+
+        Subtraction loses digits where `part` is nearly everything.
+
+        Raises:
+            ValueError: `part` holds more than half of the features, or another width.
+        """
+        if 2 * part.count > self.count:
+            raise ValueError(
+                f"Expected a part of at most half of the {self.count} features. "
+                f"Received: {part.count}. Merge the others instead."
+            )
+        if not part.count:
+            return FeatureStatistics().merge(self)
+        self._check_width(part)
+        count = self.count - part.count
+        shift = part.mean - self.mean
+        between = self.count * part.count / count * np.outer(shift, shift)
+        mean = self.mean - part.count / count * shift
+        return FeatureStatistics()._set(count, mean, self._scatter - part._scatter - between)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Unbiased covariance, float64 `(d, d)`.
+
+        Raises:
+            ValueError: fewer than two features were seen.
+        """
+        if self.count < 2:
+            raise ValueError(
+                f"Expected at least 2 features for a covariance. Received: {self.count}"
+            )
+        return self._scatter / (self.count - 1.0)
+
+    def _absorb(self, other: "FeatureStatistics") -> None:
+        if not other.count:
+            return
+        if not self.count:
+            self._set(other.count, other.mean.copy(), other._scatter.copy())
+            return
+        self._check_width(other)
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        self._scatter += other._scatter
+        self._scatter += np.outer(shift * (self.count * other.count / count), shift)
+        self.mean += other.count / count * shift
+        self.count = count
+
+    def _check_width(self, other: "FeatureStatistics") -> None:
+        if len(self.mean) != len(other.mean):
+            raise ValueError(
+                f"Expected statistics of {len(self.mean)} features. Received: {len(other.mean)}"
+            )
+
+    def _set(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> "FeatureStatistics":
+        self.count, self.mean, self._scatter = count, mean, scatter
+        return self
+
+
+def _block(features: np.ndarray) -> FeatureStatistics:
+    """Statistics of one block, centred before it is squared."""
+    features = features.astype("float64")
+    _check_finite(features)
+    mean = features.mean(0)
+    features -= mean
+    return FeatureStatistics()._set(len(features), mean, features.T @ features)
+
+
+def _check_finite(*arrays: np.ndarray) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError("Expected finite features. Received: NaN or infinity among them")
