@@ -264,10 +264,11 @@ def test_the_kernel_distance_is_torch_fidelitys(monkeypatch):
     torch, kid = pytest.importorskip("torch"), oracle("torch_fidelity.metric_kid")
     real, generated = features(60, 40), features(70, 40, 0.2, seed=1)
     random = np.random.default_rng(5)  # so that both draw the same subsets
-    monkeypatch.setattr(kid.np.random, "RandomState", lambda seed: random)
     options = {"kid_subsets": 7, "kid_subset_size": 20, "rng_seed": 5, "verbose": False}
     sets = [torch.from_numpy(f) for f in (real, generated)]
-    wanted = kid.kid_features_to_metric(*sets, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(kid.np.random, "RandomState", lambda seed: random)
+        wanted = kid.kid_features_to_metric(*sets, **options)
     mean, deviation = kernel_distance(real, generated, subsets=7, subset_size=20, seed=5)
     assert mean == pytest.approx(wanted[kid.KEY_METRIC_KID_MEAN], rel=1e-6)
     assert deviation == pytest.approx(wanted[kid.KEY_METRIC_KID_STD], rel=1e-6)
