@@ -13,6 +13,10 @@ import numpy as np
 
 _MASK = 2**64 - 1
 
+# The draw of an image's stream that encoding adds where a schedule ends with noise: far
+# from those of any number of steps.
+END = 2**32
+
 
 def resolve_seed(seed: int | None) -> int:
     """`seed`, or a fresh one where it is None.
@@ -102,3 +106,32 @@ def slerp(start: Any, end: Any, fractions: Any) -> np.ndarray:
         return ((1.0 - f) * a + f * b).astype(dtype)
     path = (np.sin((1.0 - f) * theta) * a + np.sin(f * theta) * b) / np.sin(theta)
     return path.astype(dtype)
+
+
+def slerp_grid(corners: Any, num_rows: int, num_cols: int) -> np.ndarray:
+    """Spherical interpolation between the four corners of a grid (Appendix D.5, Fig. 12).
+
+    The left and right edge are arcs between their corners, each row is an arc between
+    the edges.
+
+    Args:
+        corners: `(4, ...)` noises: top left, top right, bottom left, bottom right.
+        num_rows: at least 2.
+        num_cols: at least 2.
+
+    Returns:
+        NumPy array `(num_rows, num_cols, ...)`.
+
+    Raises:
+        ValueError: not four corners, fewer than two rows or columns, or as `slerp`.
+    """
+    corners = np.asarray(corners)
+    if len(corners) != 4 or min(num_rows, num_cols) < 2:
+        raise ValueError(
+            "slerp_grid expects four corners, and at least 2 rows and columns. "
+            f"Received: {len(corners)} corners, {num_rows} rows, {num_cols} columns"
+        )
+    top_left, top_right, bottom_left, bottom_right = corners
+    down, across = np.linspace(0.0, 1.0, num_rows), np.linspace(0.0, 1.0, num_cols)
+    lefts, rights = slerp(top_left, bottom_left, down), slerp(top_right, bottom_right, down)
+    return np.stack([slerp(left, right, across) for left, right in zip(lefts, rights)])

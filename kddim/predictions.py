@@ -11,15 +11,19 @@ from typing import Any
 PREDICTION_TYPES = ("noise", "image", "velocity")
 
 
-def check(prediction_type: str) -> str:
+def check(prediction_type: str, name: str = "prediction_type") -> str:
     """Returns `prediction_type` if it is one of `PREDICTION_TYPES`.
+
+    Args:
+        prediction_type: the word.
+        name: of the option, for the error message.
 
     Raises:
         ValueError: it is not.
     """
     if prediction_type not in PREDICTION_TYPES:
         raise ValueError(
-            "Unknown prediction_type: expected one of "
+            f"Unknown {name}: expected one of "
             f"{', '.join(map(repr, PREDICTION_TYPES))}. Received: {prediction_type!r}"
         )
     return prediction_type

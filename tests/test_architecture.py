@@ -18,6 +18,8 @@ FLOORS = [
     {"training", "evaluation", "generation"},
     {"runs", "callbacks"},
     {"data", "model"},
+    {"generator"},
+    {"trainer"},
     {"denoiser", "metrics", "plots", "samplers"},
     {"ema", "latents", "networks", "predictions", "schedules"},
     {"images", "registry"},

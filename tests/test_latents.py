@@ -89,3 +89,22 @@ def test_slerp_of_integers_and_of_opposites():
 def test_slerp_refuses_two_shapes():
     with pytest.raises(ValueError, match=r"start \(2,\), end \(3,\)"):
         latents.slerp(np.zeros(2), np.zeros(3), 0.5)
+
+
+def test_slerp_grid_interpolates_between_four_corners():
+    corners = latents.initial_noise(4, (4, 4, 1), seed=0)
+    noises = latents.slerp_grid(corners, 3, 5)
+    assert noises.shape == (3, 5, 4, 4, 1)
+    np.testing.assert_allclose(noises[[0, 0, -1, -1], [0, -1, 0, -1]], corners, atol=1e-6)
+    np.testing.assert_allclose(
+        noises[0], latents.slerp(*corners[:2], np.linspace(0, 1, 5)), atol=1e-6
+    )
+    middle = latents.slerp(*latents.slerp(corners[:2], corners[2:], 0.5), 0.5)
+    assert noises[1, 2].shape == middle.shape
+
+
+@pytest.mark.parametrize(("corners", "rows"), [(3, 3), (4, 1)])
+def test_slerp_grid_refuses_what_is_no_grid(corners, rows):
+    noises = latents.initial_noise(corners, (4, 4, 1), seed=0)
+    with pytest.raises(ValueError, match="slerp_grid expects four corners"):
+        latents.slerp_grid(noises, rows, 3)

@@ -213,21 +213,108 @@ def test_interpolation_ends_are_the_images_of_the_noises(model):
     assert np.abs(path[2] - path[0]).max() > 1e-3
 
 
-def test_reconstruction_error_falls_with_steps():
-    """With the best denoiser of standard normal images; the last batch is padded."""
+@pytest.fixture(scope="module")
+def gaussian_model():
+    """The best denoiser of standard normal images, and such images."""
     noisy, variances = keras.Input((8, 8, 1)), keras.Input((1, 1, 1))
     network = keras.Model([noisy, variances], noisy * ops.sqrt(variances))
     model = kddim.DiffusionModel(8, channels=1, network=network)
     images = np.random.default_rng(0).random((5, 8, 8, 1)).astype("float32")
     model.normalizer.adapt(images)
+    return model, images
+
+
+@pytest.mark.parametrize("schedule", [None, "linear_beta"])
+def test_reconstruction_error_falls_to_zero_with_steps(gaussian_model, schedule):
+    """Where the schedule ends with noise (None: signal rate 0.95) as where it ends clean."""
+    model, images = gaussian_model
     errors = [
-        np.abs(model.reconstruct(images, steps, batch_size=3) - images).mean()
-        for steps in (5, 20, 80)
+        np.abs(model.reconstruct(images, steps, batch_size=3, schedule=schedule) - images).mean()
+        for steps in (5, 20, 80, 320)
     ]
-    assert errors[0] > 3 * errors[1] > 9 * errors[2]
-    latents = model.encode(images, 10)
-    assert latents.shape == (5, 8, 8, 1)
+    assert errors[0] > 3 * errors[1] > 9 * errors[2] > 27 * errors[3]
+
+
+def test_latents_are_of_the_scale_of_noise(gaussian_model):
+    """A process from marginals of unit variance to marginals of unit variance."""
+    model, images = gaussian_model
+    latents = model.encode(np.repeat(images, 8, axis=0), 200)
+    assert latents.shape == (40, 8, 8, 1)
     assert latents.dtype == np.float32
+    assert abs(latents.std() - 1.0) < 0.03
+
+
+def test_latents_do_not_depend_on_the_batch_but_on_the_seed(gaussian_model):
+    model, images = gaussian_model
+    latents = model.encode(images, 10, batch_size=2)
+    np.testing.assert_allclose(latents, model.encode(images, 10), atol=1e-5)
+    assert np.abs(latents - model.encode(images, 10, seed=1)).max() > 0.1
+    clean_end = [model.encode(images, 10, seed=s, schedule="linear_beta") for s in (0, 1)]
+    np.testing.assert_array_equal(*clean_end)  # no noise there, so none is drawn
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", kddim.samplers.DDIM(eta=0.5), "heun"])
+def test_only_a_deterministic_ddim_has_an_inverse(gaussian_model, sampler):
+    model, images = gaussian_model
+    for method in (model.encode, model.reconstruct):
+        with pytest.raises(ValueError, match="Expected a deterministic sampler to encode with"):
+            method(images, 5, sampler)
+
+
+def test_sampling_on_another_schedule_is_that_of_a_model_of_it(gaussian_model, caplog):
+    """The network knows the noise variance alone, so weights carry over."""
+    model, _ = gaussian_model
+    other = kddim.DiffusionModel(8, channels=1, schedule="linear_beta", network=model.network)
+    other.set_weights(model.get_weights())
+    images = model.generate(3, 7, seed=0, schedule="linear_beta")
+    np.testing.assert_allclose(images, other.generate(3, 7, seed=0), atol=1e-6)
+    assert np.abs(images - model.generate(3, 7, seed=0)).max() > 1e-3
+    assert not caplog.text
+    model.generate(1, 100, schedule="linear_beta")
+    assert (
+        "asks for noise rates of 0.045 to 1.000, and the network was trained on 0.312"
+        in caplog.text
+    )
+
+
+def test_a_schedule_that_ends_without_signal_is_refused_for_noise_predictions(gaussian_model):
+    model, _ = gaussian_model
+    schedule = kddim.schedules.CosineSchedule(min_signal_rate=0.0)
+    with pytest.raises(ValueError, match=r'Use prediction_type="velocity"'):
+        model.generate(1, 2, schedule=schedule)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("prediction_type", ["noise", "image", "velocity"])
+@pytest.mark.parametrize("loss_type", ["noise", "image", "velocity"])
+def test_the_loss_compares_what_loss_type_says(prediction_type, loss_type):
+    """One denoiser gives one loss of each kind, however its predictions are expressed."""
+    options = {"channels": 1, "prediction_type": prediction_type, "loss_type": loss_type}
+    model = kddim.DiffusionModel(8, (4, 8), 1, **options, seed=0)
+    images = np.random.default_rng(0).random((6, 8, 8, 1)).astype("float32")
+    model.normalizer.adapt(images)
+    parts = model(images)
+    wanted = {
+        "noise": (parts["noises"], parts["pred_noises"]),
+        "image": (parts["images"], parts["pred_images"]),
+    }
+    if loss_type in wanted:
+        for found, expected in zip((parts["target"], parts["prediction"]), wanted[loss_type]):
+            np.testing.assert_allclose(to_numpy(found), to_numpy(expected), rtol=1e-3, atol=1e-4)
+    else:  # v = s n - r x, whose error is that of the noise divided by the signal rate
+        error = to_numpy(parts["prediction"] - parts["target"])
+        noise_error = to_numpy(parts["pred_noises"] - parts["noises"])
+        ratios = (error / noise_error).reshape(6, -1)
+        assert np.all(ratios.std(axis=1) < 1e-2 * ratios.mean(axis=1))
+        assert np.all(ratios.mean(axis=1) > 1.0)
+    assert type(model).from_config(model.get_config()).loss_type == loss_type
+
+
+def test_the_loss_is_that_of_the_prediction_by_default():
+    model = kddim.DiffusionModel(8, (4, 8), 1, prediction_type="velocity")
+    assert model.loss_type == "velocity"
+    with pytest.raises(ValueError, match="Unknown loss_type: expected one of 'noise'"):
+        kddim.DiffusionModel(8, (4, 8), 1, loss_type="epsilon")
 
 
 def test_plot_images_serves_as_an_epoch_callback(model, images):

@@ -9,7 +9,7 @@ from kddim.samplers.ddim import DDIM
 from kddim.samplers.ddpm import DDPM
 from kddim.samplers.dpm_solver import DPMSolverPP
 from kddim.samplers.heun import Heun
-from kddim.samplers.inverse import DDIMInverse
+from kddim.samplers.inverse import DDIMInverse, inverse_of
 
 __all__ = [
     "DDIM",
@@ -22,6 +22,7 @@ __all__ = [
     "Rates",
     "Sampler",
     "get",
+    "inverse_of",
 ]
 
 NAMES: dict[str, type[Sampler]] = {

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from kddim.samplers.base import Clip, Rates, Sampler
+from kddim.samplers.ddim import DDIM
 from kddim.samplers.times import Times
 from kddim.schedules import Schedule
 
@@ -62,3 +63,19 @@ class DDIMInverse(Sampler):
         pred_images = (noisy_images - c["noise_rate"] * pred_noises) / c["signal_rate"]
         next_noisy_images = c["next_signal_rate"] * pred_images + c["next_noise_rate"] * pred_noises
         return next_noisy_images, pred_images, state
+
+
+def inverse_of(sampler: Sampler) -> DDIMInverse:
+    """The way back of a deterministic DDIM, on its own grid.
+
+    Raises:
+        ValueError: the sampler is stochastic, so that many noises lead to one image, or
+            is another than DDIM.
+    """
+    if sampler.stochastic or not isinstance(sampler, DDIM):
+        kind = "which is stochastic" if sampler.stochastic else "which has no inverse here"
+        raise ValueError(
+            "Expected a deterministic sampler to encode with: DDIM(eta=0), with any `times`. "
+            f"Received: {sampler}, {kind}"
+        )
+    return DDIMInverse(times=sampler.times, clip=sampler.clip)
