@@ -13,6 +13,7 @@ import numpy as np
 
 from kddim.files import whole
 from kddim.model import DiffusionModel
+from kddim.networks import describe_network
 
 MODEL, CONFIG, SAMPLES = "model.keras", "config.json", "samples"
 
@@ -139,9 +140,9 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
         np.asarray(model.normalizer.adapt_mean),
         np.asarray(model.normalizer.adapt_variance),
     )
-    network = "custom" if model.has_custom_network else "residual UNet"
-    if not model.has_custom_network:
-        network += f", widths {model.widths}, block depth {model.block_depth}"
+    network = f"residual UNet, widths {model.widths}, block depth {model.block_depth}"
+    if model.has_custom_network:
+        network = f"custom: {describe_network(model.network)}"
     found = {
         "file": f"{file} ({file.stat().st_size / 1e6:.1f} MB)",
         "images": f"{height}x{width}, {channels} channels",

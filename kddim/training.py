@@ -12,7 +12,8 @@ import keras
 from kddim import callbacks, data, ema, predictions, runs, schedules
 from kddim.data.dataset import ImageDataset
 from kddim.model import DiffusionModel
-from kddim.networks.residual_unet import check_image_size, check_structure
+from kddim.networks.blocks import check_attention_levels, check_normalization
+from kddim.networks.residual_unet import check_image_size, check_structure, residual_unet
 
 log = logging.getLogger("kddim")
 
@@ -47,6 +48,9 @@ class TrainingConfig:
         channels: None keeps those of the data.
         widths: of the residual UNet; (32, 64, 96) for digits, else (32, 64, 96, 128).
         block_depth: of the residual UNet.
+        attention_levels: of the residual UNet, from 0 (finest); see
+            `kddim.networks.residual_unet`.
+        normalization: of the residual UNet, "batch" or "group".
         batch_size: images a step.
         epochs: 100 for digits, else 50.
         steps_per_epoch: steps an epoch; None is `repeats` passes over the data.
@@ -73,6 +77,8 @@ class TrainingConfig:
     channels: int | None = None
     widths: tuple[int, ...] | None = None
     block_depth: int = 2
+    attention_levels: tuple[int, ...] = ()
+    normalization: str = "batch"
     batch_size: int = 64
     epochs: int | None = None
     steps_per_epoch: int | None = None
@@ -110,6 +116,8 @@ class TrainingConfig:
         ema.check(config.ema)
         size = check_image_size(config.image_size)
         check_structure(size, config.widths or (), config.block_depth, config.channels or 3)
+        check_attention_levels(config.attention_levels, len(config.widths or ()))
+        check_normalization(config.normalization)
         if config.kid_encoder not in ENCODERS:
             raise ValueError(
                 f"Unknown encoder: expected one of {', '.join(map(repr, ENCODERS))}. "
@@ -219,6 +227,7 @@ def _build(config: TrainingConfig, train_data: ImageDataset) -> DiffusionModel:
         schedule=config.schedule,
         prediction_type=config.prediction_type,
         ema=config.ema,
+        network=_network(config, train_data.images.shape[1:]),
         seed=config.seed,
     )
     model.normalizer.adapt(ImageDataset(train_data.images, 256))
@@ -226,6 +235,20 @@ def _build(config: TrainingConfig, train_data: ImageDataset) -> DiffusionModel:
         optimizer=keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
     )
     return model
+
+
+def _network(config: TrainingConfig, image_shape: tuple[int, ...]) -> keras.Model | None:
+    """The UNet with options that `DiffusionModel` does not take; None for its default."""
+    if not config.attention_levels and config.normalization == "batch":
+        return None
+    return residual_unet(
+        image_shape[:2],  # type: ignore[arg-type]
+        config.widths or (),
+        config.block_depth,
+        channels=image_shape[2],
+        attention_levels=config.attention_levels,
+        normalization=config.normalization,
+    )
 
 
 def _callbacks(

@@ -23,6 +23,14 @@ from kddim.cli.common import interactive, parse_size, parse_widths, runtime_opti
 @click.option(
     "--block-depth", type=int, default=2, show_default=True, help="Residual blocks a level."
 )
+@click.option(
+    "--attention-levels",
+    callback=lambda *arguments: parse_widths(*arguments) or (),
+    help="Levels with self-attention, 0 the finest; such as 2,3.  [default: none]",
+)
+@click.option(
+    "--normalization", default="batch", show_default=True, help="batch, or group for small batches."
+)
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Images a step.")
 @click.option("--epochs", type=int, help="[default: 50; digits: 100]")
 @click.option("--steps-per-epoch", type=int, help="[default: --repeats passes over the data]")

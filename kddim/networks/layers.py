@@ -1,5 +1,6 @@
 """Layers that the networks and the model share."""
 
+import math
 from typing import Any
 
 import keras
@@ -46,6 +47,55 @@ class SinusoidalEmbedding(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "dims": self.dims, "max_frequency": self.max_frequency}
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+class SpatialAttention(keras.layers.Layer):
+    """Dot-product attention of every position of an image to every position.
+
+    Per head, of `d` channels: `softmax(queries keys^T / sqrt(d)) values`. It has no
+    weights: the projections are layers around it.
+
+    Args:
+        num_heads: heads, at least 1, that divide the channels.
+
+    Shapes: queries, keys and values, each `(batch, height, width, channels)`, in a list,
+    to the same.
+
+    Raises:
+        ValueError: heads below 1, or, on the first call, that do not divide the channels.
+
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), Eq. 1.
+    """
+
+    def __init__(self, num_heads: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        if num_heads < 1:
+            raise ValueError(f"Expected `num_heads` of at least 1. Received: {num_heads}")
+        self.num_heads = int(num_heads)
+
+    def build(self, input_shape):
+        channels = input_shape[0][-1]
+        if channels % self.num_heads:
+            raise ValueError(
+                f"Expected channels divisible by {self.num_heads}, the number of heads. "
+                f"Received: {channels}. Use other heads."
+            )
+
+    def call(self, inputs):
+        _, height, width, channels = inputs[0].shape
+        heads = (-1, height * width, self.num_heads, channels // self.num_heads)
+        queries, keys, values = (ops.reshape(x, heads) for x in inputs)
+        # Scaled before the product, which could leave the range of float16.
+        queries = queries / math.sqrt(queries.shape[-1])
+        attended = ops.dot_product_attention(queries, keys, values, scale=1.0)
+        return ops.reshape(attended, (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape[0])
+
+    def get_config(self):
+        return {**super().get_config(), "num_heads": self.num_heads}
 
 
 @keras.saving.register_keras_serializable(package="kddim")

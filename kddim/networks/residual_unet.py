@@ -1,11 +1,18 @@
 """The residual UNet of the keras.io example."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import layers
 
+from kddim.networks.blocks import (
+    attention_block,
+    check_attention_levels,
+    check_normalization,
+    residual_block,
+)
 from kddim.networks.layers import SinusoidalEmbedding
 
 
@@ -15,6 +22,8 @@ def residual_unet(
     block_depth: int = 2,
     *,
     channels: int = 3,
+    attention_levels: Sequence[int] = (),
+    normalization: str = "batch",
     embedding_dims: int = 32,
     embedding_max_frequency: float = 1000.0,
     name: str = "residual_unet",
@@ -27,12 +36,25 @@ def residual_unet(
     upsampling up, and a last convolution that starts at zero, so that an untrained
     network predicts zero.
 
+    Two options lead away from the example, and are off by default: self-attention, which
+    lets distant parts of an image agree, and group normalisation, whose statistics are
+    those of one image, for batches too small for batch statistics.
+
     Args:
         image_size: height and width in pixels, divisible by `2**(len(widths) - 1)`;
             an int or `(height, width)`.
         widths: channels of each level, the finest first.
         block_depth: residual blocks a level, at least 1.
         channels: channels of the images.
+        attention_levels: levels, 0 the finest and `len(widths) - 1` the coarsest, with a
+            self-attention block after each of their residual blocks, on the way down and
+            on the way up (Ho et al. 2020; Dhariwal and Nichol 2021). A block starts as
+            the identity, has heads of at most 64 channels, and compares all pairs of
+            positions: memory grows with the fourth power of the side, so choose coarse
+            levels.
+        normalization: "batch", or "group": the largest number of groups up to 32 that
+            divides the channels and leaves at least four a group (Wu and He 2018),
+            without centre and scale too.
         embedding_dims: length of the noise embedding.
         embedding_max_frequency: its highest frequency; its lowest is 1.
         name: the model's name.
@@ -42,10 +64,16 @@ def residual_unet(
         noise_variances (batch, 1, 1, 1)] -> prediction`, of the images' shape, float32.
 
     Raises:
-        ValueError: a size that is not divisible, or an empty or non-positive option.
+        ValueError: a size that is not divisible, an empty or non-positive option,
+            attention levels that the network does not have or that repeat, an unknown
+            normalisation.
+
+    Example: `residual_unet(64, attention_levels=(2, 3), normalization="group")`.
     """
     height, width = check_image_size(image_size)
     widths = check_structure((height, width), widths, block_depth, channels)
+    attention_levels = check_attention_levels(attention_levels, len(widths))
+    check_normalization(normalization)
     noisy_images = keras.Input((height, width, channels), name="noisy_images")
     noise_variances = keras.Input((1, 1, 1), name="noise_variances")
 
@@ -54,32 +82,38 @@ def residual_unet(
     x = layers.Conv2D(widths[0], kernel_size=1)(noisy_images)
     x = layers.Concatenate()([x, e])
 
-    skips: list[Any] = []
-    for level_width in widths[:-1]:
-        for _ in range(block_depth):
-            x = _residual_block(x, level_width)
-            skips.append(x)
-        x = layers.AveragePooling2D(pool_size=2)(x)
-    for _ in range(block_depth):
-        x = _residual_block(x, widths[-1])
-    for level_width in reversed(widths[:-1]):
-        x = layers.UpSampling2D(size=2, interpolation="bilinear")(x)
-        for _ in range(block_depth):
-            x = layers.Concatenate()([x, skips.pop()])
-            x = _residual_block(x, level_width)
+    numbers = itertools.count()
 
+    def block(x: Any, level: int) -> Any:
+        x = residual_block(x, widths[level], normalization)
+        if level not in attention_levels:
+            return x
+        return attention_block(x, normalization, name=f"attention_{next(numbers)}")
+
+    x = _down_and_up(x, len(widths), block_depth, block)
     # The prediction leaves the network in float32 under mixed precision too.
     x = layers.Conv2D(channels, kernel_size=1, kernel_initializer="zeros", dtype="float32")(x)
     return keras.Model([noisy_images, noise_variances], x, name=name)
 
 
-def _residual_block(x: Any, width: int) -> Any:
-    residual = x if x.shape[-1] == width else layers.Conv2D(width, kernel_size=1)(x)
-    # Centre and scale would be redundant before a convolution with a bias.
-    x = layers.BatchNormalization(center=False, scale=False)(x)
-    x = layers.Conv2D(width, kernel_size=3, padding="same", activation="swish")(x)
-    x = layers.Conv2D(width, kernel_size=3, padding="same")(x)
-    return layers.Add()([x, residual])
+def _down_and_up(
+    x: Any, num_levels: int, block_depth: int, block: Callable[[Any, int], Any]
+) -> Any:
+    """The U: blocks from the finest level to the coarsest and back, joined by skips."""
+    skips: list[Any] = []
+    for level in range(num_levels - 1):
+        for _ in range(block_depth):
+            x = block(x, level)
+            skips.append(x)
+        x = layers.AveragePooling2D(pool_size=2)(x)
+    for _ in range(block_depth):
+        x = block(x, num_levels - 1)
+    for level in reversed(range(num_levels - 1)):
+        x = layers.UpSampling2D(size=2, interpolation="bilinear")(x)
+        for _ in range(block_depth):
+            x = layers.Concatenate()([x, skips.pop()])
+            x = block(x, level)
+    return x
 
 
 def check_image_size(image_size: Any) -> tuple[int, int]:
