@@ -5,6 +5,7 @@ is Gaussian too, and the best prediction of the image is linear in it. The exact
 the probability flow ODE from noise to the noisy image at the last time is known.
 """
 
+import dataclasses
 import itertools
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kddim import latents, samplers, schedules
+from kddim import latents, predictions, samplers, schedules
 from kddim.backend import to_numpy
 from kddim.samplers import times as time_grids
 
@@ -46,10 +47,10 @@ def exact_flow(schedule, noise, start=1.0, end=0.0):
     return end_mean + end_deviation * (noise - start_mean) / start_deviation
 
 
-def last_noisy_images(sampler, schedule, noise, steps, **options):
+def last_noisy_images(sampler, schedule, noise, steps, denoise=gaussian_denoiser, **options):
     found = {}
     sampler.sample(
-        gaussian_denoiser,
+        denoise,
         schedule,
         noise,
         steps,
@@ -252,7 +253,10 @@ def test_one_compiled_step_serves_every_number_of_steps():
         (lambda: samplers.DDIM(eta=float("nan")), "`eta`"),
         (lambda: samplers.DDIM(times="linear"), "Unknown times.*'linear'"),
         (lambda: samplers.DDIM(times=[0.0, 1.0]), "decreasing"),
+        (lambda: samplers.DDIM(times=[1.0, 0.5, 0.5, 0.0]), "decreasing.*0.5, 0.5"),
+        (lambda: samplers.DDIM(times=[1.0, float("nan"), 0.0]), "decreasing.*nan"),
         (lambda: samplers.DDIM(times=[1.2, 0.0]), r"in \[0, 1\]"),
+        (lambda: samplers.DDIM(times=[1.0, -0.1]), r"in \[0, 1\].*-0.1"),
         (lambda: samplers.DDIM(times=[1.0]), "at least two"),
         (lambda: samplers.DDIM(clip=(1, -1)), "low < high"),
     ],
@@ -317,6 +321,44 @@ def test_identities(schedule, sampler, same):
     one = sampler.sample(gaussian_denoiser, schedule, noise, 9, seed=3)
     other = same.sample(gaussian_denoiser, schedule, noise, 9, seed=3)
     np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-10)
+
+
+@each_sampler
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("prediction_type", ["image", "velocity"])
+def test_every_prediction_of_a_denoiser_gives_one_trajectory(sampler, schedule, prediction_type):
+    def denoise(noisy_images, *rates):
+        predicted = predictions.target(
+            prediction_type, *gaussian_denoiser(noisy_images, *rates), *rates
+        )
+        return predictions.split(prediction_type, predicted, noisy_images, *rates)
+
+    noise = float64_noise()
+    expected = last_noisy_images(sampler, schedule, noise, 9, seed=3)
+    actual = last_noisy_images(sampler, schedule, noise, 9, seed=3, denoise=denoise)
+    np.testing.assert_allclose(actual, expected, atol=1e-9)
+
+
+@each_sampler
+@pytest.mark.parametrize("times", ["uniform", "log_snr"])
+@pytest.mark.parametrize("name", ["nichol_dhariwal", "sigmoid"])
+def test_schedules_that_end_in_almost_pure_noise(sampler, name, times):
+    noise, schedule = latents.initial_noise(4, (2, 2, 1), seed=0), schedules.get(name)
+    sampler = dataclasses.replace(sampler, times=times)
+    found = last_noisy_images(sampler, schedule, noise, 50, seed=1)
+    assert np.all(np.isfinite(found))
+    # On uniform times the first step spans almost all of sigma, too much for Heun's method.
+    if not sampler.stochastic and times == "log_snr":
+        np.testing.assert_allclose(found, exact_flow(schedule, noise), atol=0.1)
+
+
+def test_the_log_snr_grid_of_schedules_that_end_in_pure_noise():
+    schedule = schedules.SigmoidSchedule(min_signal_rate=0.0)
+    grid = time_grids.grid("log_snr", schedule, 10)
+    assert (grid[0], grid[-1]) == (1.0, 0.0)
+    np.testing.assert_allclose(np.diff(schedule.log_snr(grid[1:-1]), 2), 0.0, atol=1e-6)
+    found = last_noisy_images(samplers.DDIM(times="log_snr"), schedule, float64_noise(), 200)
+    np.testing.assert_allclose(found, exact_flow(schedule, float64_noise()), atol=0.05)
 
 
 def test_large_variance_reaches_the_exact_moments_with_all_steps():
