@@ -21,6 +21,9 @@ class DPMSolverPP(Multistep):
     its third-order continuation. One network call a step. A last step to a clean image
     (infinite lambda) is of first order.
 
+    Order 2 is the `solver_type="midpoint"` of diffusers. Order 3 is not that of diffusers,
+    which halves the term of the second divided difference and so is of second order.
+
     Args:
         order: 1 to 3; the first steps are of lower order.
         times: see `Sampler`.

@@ -26,6 +26,10 @@ class Heun(Sampler):
     half of the way: predictions at no noise at all would divide by it. Karras et al.
     fall back to first order there.
 
+    The slope is averaged over sigma, and a step that spans almost all of it is inaccurate:
+    from a schedule that ends near pure noise ("nichol_dhariwal", "sigmoid"), sample with
+    `times="log_snr"`.
+
     Args:
         alpha: in (0, 1].
         times: see `Sampler`.
