@@ -5,6 +5,7 @@ speaks `keras.ops`, NumPy, and the four functions below.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -143,3 +144,32 @@ class StepCache:
         if key not in self._steps:
             self._steps[key] = compile_step(function, variables)
         return self._steps[key]
+
+
+def load_torch_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The tensors of a file that `torch.save` wrote of a state dict.
+
+    Args:
+        path: the file. Nothing in it is executed.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        ValueError: PyTorch is not installed, or the file holds no state dict.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ValueError(
+            f"Expected PyTorch to read {os.fspath(path)}. Received: {error}. Install torch, or "
+            "convert the file where it is."
+        ) from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {str(name): to_numpy(value) for name, value in state.items()}
+    except Exception as error:  # pickle, zip and type errors of many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"Expected a PyTorch state dict. Received: {os.fspath(path)}: {reason}"
+        ) from error

@@ -1,0 +1,127 @@
+"""What an encoder is: a function from images in [0, 1] to features, with its name."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kddim.backend import compile_step, to_numpy
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A function from images to features, and the words that say which.
+
+    Args:
+        description: stands in the protocol of every score, such as
+            "inception_v3 (imagenet, 75x75)".
+        function: from a NumPy batch `(n, height, width, channels)` in [0, 1] to
+            features `(n, d)`.
+        channels: that the function takes; None is any.
+    """
+
+    description: str
+    function: Callable[[np.ndarray], Any]
+    channels: int | None = None
+
+    def __call__(self, images: Any, batch_size: int = 64) -> np.ndarray:
+        """Features of images.
+
+        Args:
+            images: `(n, height, width, channels)` in [0, 1]. Grey images are repeated
+                to three channels where the encoder wants three.
+            batch_size: images at once; the last batch is padded to it.
+
+        Returns:
+            float32 `(n, d)`.
+
+        Raises:
+            ValueError: images with channels that the encoder does not take, or an
+                encoder that does not give one vector an image.
+        """
+        images = self._with_channels(to_numpy(images))
+        if not np.isfinite(images).all():
+            raise ValueError(
+                "Expected finite images to encode. Received: NaN or infinity among them"
+            )
+        batch_size = min(batch_size, len(images))
+        features = []
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            padding = [(0, batch_size - len(batch))] + [(0, 0)] * 3
+            encoded = to_numpy(self.function(np.pad(batch, padding).astype("float32")))
+            if encoded.ndim != 2 or len(encoded) != batch_size:
+                raise ValueError(
+                    f"Expected the encoder to give features ({batch_size}, d). "
+                    f"Received: shape {encoded.shape} from {self.description}"
+                )
+            features.append(encoded[: len(batch)].astype("float32"))
+        return np.concatenate(features)
+
+    def _with_channels(self, images: np.ndarray) -> np.ndarray:
+        found = images.shape[-1]
+        if self.channels in (None, found):
+            return images
+        if found == 1:
+            return np.repeat(images, self.channels, axis=-1)
+        raise ValueError(
+            f"Expected images of {self.channels} channels (or 1) for {self.description}. "
+            f"Received: {found} channels"
+        )
+
+
+def from_model(model: keras.Model, description: str) -> Encoder:
+    """A Keras model on [0, 1] images as an encoder, compiled once a batch shape."""
+    channels = None
+    if len(getattr(model, "inputs", None) or []) == 1:
+        channels = model.inputs[0].shape[-1]
+
+    @functools.cache
+    def compiled():
+        return compile_step(lambda images: model(images, training=False), model.variables)
+
+    def encode(images):
+        images = ops.convert_to_tensor(images)
+        if not model.built:  # weights made inside the compiled step would be lost with it
+            model(images[:1], training=False)
+        return compiled()(images)
+
+    return Encoder(description, encode, channels)
+
+
+@contextlib.contextmanager
+def float32() -> Iterator[None]:
+    """Layers built inside compute in float32, whatever the policy of the run."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def check_weights(weights: str | os.PathLike | None) -> str | None:
+    """`weights` as Keras takes them.
+
+    Raises:
+        ValueError: neither "imagenet" nor None nor an existing file.
+    """
+    if weights is None or weights == "imagenet":
+        return weights  # type: ignore[return-value]
+    if not Path(weights).is_file():
+        raise ValueError(
+            f'Expected "imagenet", None or a file. Received: {os.fspath(weights)}, no such file'
+        )
+    return os.fspath(weights)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a message: Keras' own run over many."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,243 @@
+"""The Inception network of 2015 that published FID and KID use."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kddim.backend import load_torch_state_dict
+from kddim.files import whole
+from kddim.metrics.encoders.base import float32
+from kddim.metrics.encoders.resizing import Resize
+
+WEIGHTS_URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
+RESIZES = ("fidelity", "clean")
+FEATURES = ("64", "192", "768", "2048", "logits_unbiased")
+
+
+@float32()
+def pt_inception(
+    weights: str | os.PathLike | None = None,
+    resize: str = "fidelity",
+    features: str = "2048",
+) -> keras.Model:
+    """InceptionV3 as TensorFlow published it in 2015, which figures in papers rest on.
+
+    It differs from Keras' InceptionV3 in its weights, in the last block, which pools by
+    maximum, and in its 1,008 classes; from torchvision's also in average pooling, which
+    leaves padding out of the mean. Images are rounded to 256 levels, since the tools read PNG files,
+    resized to 299x299, and scaled by `(x - 128) / 128`.
+
+    Args:
+        weights: `pt_inception-2015-12-05-6726825d.pth` (torch-fidelity's
+            `weights-inception-2015-12-05-6726825d.pth`, the same), which PyTorch must be
+            there to read; the `.npz` that `convert_pt_inception` makes of it; or None
+            for random weights.
+        resize: "fidelity" samples bilinearly as TensorFlow 1 did, and as torch-fidelity
+            and torchmetrics do; "clean" is Pillow's antialiased bicubic filter on floats,
+            as in clean-fid (Parmar et al., CVPR 2022, arXiv 2104.11222).
+        features: "2048" (FID, KID), or an earlier layer's average: "64", "192", "768";
+            or "logits_unbiased", the classifier without its bias.
+
+    Returns:
+        A model `(batch, height, width, 3)` in [0, 1] to `(batch, 2048)` features, or as
+        many as `features` says.
+
+    Raises:
+        ValueError: an unknown option, or a file without these weights.
+    """
+    for value, known, what in ((resize, RESIZES, "resize"), (features, FEATURES, "features")):
+        if value not in known:
+            raise ValueError(
+                f"Unknown {what}: expected one of {', '.join(map(repr, known))}. "
+                f"Received: {value!r}"
+            )
+    arrays = None if weights is None else _read(weights)
+    images = keras.Input((None, None, 3))
+    taps = _network((_pixels(images, resize) - 128.0) / 128.0, head=features == "logits_unbiased")
+    model = keras.Model(images, taps[features], name="pt_inception")
+    if arrays is not None:
+        _assign(model, arrays, os.fspath(weights))  # type: ignore[arg-type]
+    model.trainable = False
+    return model
+
+
+def convert_pt_inception(source: str | os.PathLike, target: str | os.PathLike) -> Path:
+    """Writes the weights so that no PyTorch is needed to read them.
+
+    Args:
+        source: `pt_inception-2015-12-05-6726825d.pth`.
+        target: a file that ends in `.npz`.
+
+    Raises:
+        ValueError: the source holds other weights, or the target has another ending.
+    """
+    target = Path(target)
+    if target.suffix != ".npz":
+        raise ValueError(f"Expected a target that ends in .npz. Received: {target}")
+    arrays = _read(source)
+    for features in ("2048", "logits_unbiased"):
+        _assign(pt_inception(None, features=features), arrays, os.fspath(source))
+    with whole(target) as partial:
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
+    return target
+
+
+def _pixels(images: Any, resize: str) -> Any:
+    """Images in [0, 1] as the levels of a PNG file, resized: float32 in [0, 255]."""
+    levels = ops.floor(ops.clip(images, 0.0, 1.0) * 255.0 + 0.5)
+    if resize == "fidelity":
+        return Resize(299, "tensorflow1")(levels)
+    return ops.clip(Resize(299, "bicubic")(levels), 0.0, 255.0)
+
+
+def _network(x: Any, head: bool) -> dict[str, Any]:
+    """Features by name; layers have the names of the weights."""
+    x = _convolution(x, "Conv2d_1a_3x3", 32, 3, 2, "valid")
+    x = _convolution(x, "Conv2d_2a_3x3", 32, 3, 1, "valid")
+    x = _convolution(x, "Conv2d_2b_3x3", 64, 3)
+    first = x = layers.MaxPooling2D(3, 2)(x)
+    x = _convolution(x, "Conv2d_3b_1x1", 80, 1)
+    x = _convolution(x, "Conv2d_4a_3x3", 192, 3, 1, "valid")
+    second = x = layers.MaxPooling2D(3, 2)(x)
+    for name, width in (("5b", 32), ("5c", 64), ("5d", 64)):
+        x = _block_a(x, f"Mixed_{name}", width)
+    x = _block_b(x, "Mixed_6a")
+    for name, width in (("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)):
+        x = _block_c(x, f"Mixed_{name}", width)
+    third = x
+    x = _block_d(x, "Mixed_7a")
+    x = _block_e(x, "Mixed_7b", layers.AveragePooling2D(3, 1, "same"))
+    # Maximum pooling, against the paper: so it was published, and so figures are made.
+    x = _block_e(x, "Mixed_7c", layers.MaxPooling2D(3, 1, "same"))
+    taps = {"64": first, "192": second, "768": third, "2048": x}
+    taps = {name: layers.GlobalAveragePooling2D()(tap) for name, tap in taps.items()}
+    if head:
+        taps["logits_unbiased"] = layers.Dense(1008, use_bias=False, name="fc")(taps["2048"])
+    return taps
+
+
+def _convolution(
+    x: Any, name: str, filters: int, size: Any, strides: int = 1, padding: str = "same"
+) -> Any:
+    name = name.replace(".", "-")  # PyTorch takes no dots in names: see `_entries`
+    x = layers.Conv2D(filters, size, strides, padding, use_bias=False, name=f"{name}-conv")(x)
+    return layers.ReLU()(layers.BatchNormalization(epsilon=1e-3, name=f"{name}-bn")(x))
+
+
+def _chain(x: Any, name: str, *steps: tuple[int, Any]) -> Any:
+    """Convolutions `(filters, size)` in a row: name_1, name_2 and so on."""
+    for number, (filters, size) in enumerate(steps, 1):
+        x = _convolution(x, f"{name}_{number}", filters, size)
+    return x
+
+
+def _block_a(x: Any, name: str, pool_filters: int) -> Any:
+    pooled = layers.AveragePooling2D(3, 1, "same")(x)  # the mean leaves padding out
+    branches = [
+        _convolution(x, f"{name}.branch1x1", 64, 1),
+        _chain(x, f"{name}.branch5x5", (48, 1), (64, 5)),
+        _chain(x, f"{name}.branch3x3dbl", (64, 1), (96, 3), (96, 3)),
+        _convolution(pooled, f"{name}.branch_pool", pool_filters, 1),
+    ]
+    return layers.Concatenate()(branches)
+
+
+def _block_b(x: Any, name: str) -> Any:
+    double = _chain(x, f"{name}.branch3x3dbl", (64, 1), (96, 3))
+    branches = [
+        _convolution(x, f"{name}.branch3x3", 384, 3, 2, "valid"),
+        _convolution(double, f"{name}.branch3x3dbl_3", 96, 3, 2, "valid"),
+        layers.MaxPooling2D(3, 2)(x),
+    ]
+    return layers.Concatenate()(branches)
+
+
+def _block_c(x: Any, name: str, width: int) -> Any:
+    row, column = (1, 7), (7, 1)
+    double = ((width, 1), (width, column), (width, row), (width, column), (192, row))
+    pooled = layers.AveragePooling2D(3, 1, "same")(x)
+    branches = [
+        _convolution(x, f"{name}.branch1x1", 192, 1),
+        _chain(x, f"{name}.branch7x7", (width, 1), (width, row), (192, column)),
+        _chain(x, f"{name}.branch7x7dbl", *double),
+        _convolution(pooled, f"{name}.branch_pool", 192, 1),
+    ]
+    return layers.Concatenate()(branches)
+
+
+def _block_d(x: Any, name: str) -> Any:
+    small = _chain(x, f"{name}.branch3x3", (192, 1))
+    large = _chain(x, f"{name}.branch7x7x3", (192, 1), (192, (1, 7)), (192, (7, 1)))
+    branches = [
+        _convolution(small, f"{name}.branch3x3_2", 320, 3, 2, "valid"),
+        _convolution(large, f"{name}.branch7x7x3_4", 192, 3, 2, "valid"),
+        layers.MaxPooling2D(3, 2)(x),
+    ]
+    return layers.Concatenate()(branches)
+
+
+def _block_e(x: Any, name: str, pooling: keras.Layer) -> Any:
+    small = _chain(x, f"{name}.branch3x3", (384, 1))
+    double = _chain(x, f"{name}.branch3x3dbl", (448, 1), (384, 3))
+    branches = [
+        _convolution(x, f"{name}.branch1x1", 320, 1),
+        *_fork(small, f"{name}.branch3x3_2"),
+        *_fork(double, f"{name}.branch3x3dbl_3"),
+        _convolution(pooling(x), f"{name}.branch_pool", 192, 1),
+    ]
+    return layers.Concatenate()(branches)
+
+
+def _fork(x: Any, name: str) -> list[Any]:
+    return [_convolution(x, f"{name}a", 384, (1, 3)), _convolution(x, f"{name}b", 384, (3, 1))]
+
+
+def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"Expected a file of weights. Received: {path}, no such file")
+    if path.suffix != ".npz":
+        return load_torch_state_dict(path)
+    with np.load(path) as file:
+        return dict(file)
+
+
+def _assign(model: keras.Model, arrays: dict[str, np.ndarray], path: str) -> None:
+    """Sets every layer's weights from PyTorch's names and layouts."""
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights([_value(arrays, *entry, path) for entry in _entries(layer)])
+
+
+def _entries(layer: keras.Layer) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    """Of each weight of a layer: its name in the file, its axes there, its shape here."""
+    axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+    names = ("weight", "bias", "running_mean", "running_var")
+    return [
+        (f"{layer.name.replace('-', '.')}.{name}", axes[len(weight.shape)], tuple(weight.shape))
+        for name, weight in zip(names, layer.weights)
+    ]
+
+
+def _value(
+    arrays: dict[str, np.ndarray],
+    name: str,
+    axes: tuple[int, ...],
+    shape: tuple[int, ...],
+    path: str,
+) -> np.ndarray:
+    value = arrays.get(name)
+    if value is not None and value.ndim == len(axes) and value.transpose(axes).shape == shape:
+        return value.transpose(axes)
+    found = "no such entry" if value is None else f"one of shape {value.shape}"
+    raise ValueError(
+        f"Expected weights of the 2015 Inception, with an entry {name}. "
+        f"Received: {path}, with {found}. The file is at {WEIGHTS_URL}"
+    )
