@@ -1,19 +1,21 @@
 """Kernel inception distance on images."""
 
-import functools
 from typing import Any
 
 import keras
 import numpy as np
 
-from kddim.images import check_images
-from kddim.metrics import encoders
-from kddim.metrics.kernel_distance import polynomial_mmd
+from kddim.metrics.image_sets import ImagePair
+from kddim.metrics.kernel_distance import kernel_distance, polynomial_mmd
+from kddim.metrics.protocols import (
+    KID_PROTOCOLS,
+    SUBSET_SIZE,
+    SUBSETS,
+    check_protocol,
+    encoder_of,
+)
 
-PROTOCOLS = {
-    "unbiased": "unbiased estimate over all images",
-    "example": "mean of the estimates of single batches, as in the keras.io example",
-}
+PROTOCOLS = KID_PROTOCOLS
 
 
 class KID(keras.metrics.Metric):
@@ -28,10 +30,14 @@ class KID(keras.metrics.Metric):
 
     Args:
         encoder: see `kddim.metrics.encoders.get`.
-        image_size: that Inception sees.
+        image_size: that a named network sees. None is 299 for "inception_v3" under the
+            protocol "standard", and the network's own size (75) otherwise.
         protocol: "unbiased" is the unbiased estimator over all images given since the
             last reset. "example" averages the estimates of single `update_state`
             calls: with batches of 64 at 75 pixels, the scale of the keras.io example.
+            "standard" is that of the literature: 299 pixels, resized with antialiasing,
+            the mean over 100 random subsets of 1,000 (of half of the images where there
+            are fewer than 1,000); use 10,000 images a side, or all there are.
         degree: of the kernel.
         gamma: of the kernel; None is one over the number of features.
         coef: of the kernel.
@@ -40,13 +46,13 @@ class KID(keras.metrics.Metric):
     Example:
         >>> kid = kddim.metrics.KID()
         >>> kid.update_state(real_images, model.generate(1000, 5, seed=0))
-        >>> print(kid.result(), kid.protocol)
+        >>> print(kid.result(), kid.deviation(), kid.protocol)
     """
 
     def __init__(
         self,
         encoder: Any = "inception_v3",
-        image_size: int = 75,
+        image_size: int | None = None,
         *,
         protocol: str = "unbiased",
         degree: int = 3,
@@ -55,12 +61,7 @@ class KID(keras.metrics.Metric):
         name: str = "kid",
     ):
         super().__init__(name=name)
-        if protocol not in PROTOCOLS:
-            raise ValueError(
-                f"Unknown protocol: expected one of {', '.join(map(repr, PROTOCOLS))}. "
-                f"Received: {protocol!r}"
-            )
-        self._estimator = protocol
+        self._estimator = check_protocol(protocol, PROTOCOLS)
         self._config = {
             "encoder": encoder,
             "image_size": image_size,
@@ -70,8 +71,9 @@ class KID(keras.metrics.Metric):
             "coef": coef,
             "name": name,
         }
-        self._mmd = functools.partial(polynomial_mmd, degree=degree, gamma=gamma, coef=coef)
-        self._features = _Features(encoders.get(encoder, image_size))
+        self._kernel: dict[str, Any] = {"degree": degree, "gamma": gamma, "coef": coef}
+        self._encoder = encoder_of(encoder, image_size, protocol)
+        self._seen = _Seen(self._encoder)
 
     def update_state(
         self, real_images: Any, generated_images: Any, sample_weight: Any = None
@@ -79,7 +81,8 @@ class KID(keras.metrics.Metric):
         """Adds images; the two sets need not be of one size.
 
         Args:
-            real_images: `(n, height, width, channels)` in [0, 1].
+            real_images: `(n, height, width, channels)` in [0, 1]; or None for none,
+                except with "example".
             generated_images: likewise.
             sample_weight: must be None.
 
@@ -88,35 +91,68 @@ class KID(keras.metrics.Metric):
         """
         if sample_weight is not None:
             raise ValueError("Expected no sample_weight: every image weighs the same.")
-        real, generated = (
-            self._features.encode(real_images),
-            self._features.encode(generated_images),
-        )
         if self._estimator == "example":
-            self._features.estimates.append(self._mmd(real, generated))
+            self._seen.estimates.append(self._mmd_of_batch(real_images, generated_images))
         else:
-            self._features.real.append(real)
-            self._features.generated.append(generated)
-        self._features.counts += (len(real), len(generated))
+            self._seen.add(real_images, generated_images)
+
+    def _mmd_of_batch(self, real_images: Any, generated_images: Any) -> float:
+        if real_images is None or generated_images is None:
+            raise ValueError('Expected both sets of images with the protocol "example".')
+        real, generated = self._seen.images.encode(real_images, generated_images)
+        return polynomial_mmd(real, generated, **self._kernel)
 
     def result(self) -> float:
-        """The estimate; NaN while fewer than two images a side are known."""
+        """The estimate; NaN while fewer than two images a side (four: "standard") are known.
+
+        Says in the log, once, where images are all alike, dark as if divided twice, or
+        fewer than the protocol's subsets.
+        """
+        self._seen.images.warn(*self._remarks())
         if self._estimator == "example":
-            return (
-                float(np.mean(self._features.estimates))
-                if self._features.estimates
-                else float("nan")
-            )
-        if self._features.counts.min() < 2:
+            return float(np.mean(self._seen.estimates)) if self._seen.estimates else float("nan")
+        if self._estimator == "standard":
+            return self._mean_and_deviation()[0]
+        if self._seen.smaller < 2:
             return float("nan")
-        real, generated = (
-            np.concatenate(f) for f in (self._features.real, self._features.generated)
-        )
-        return self._mmd(real, generated)
+        real, generated = self._seen.pooled()
+        return polynomial_mmd(real, generated, **self._kernel)
+
+    def deviation(self) -> float:
+        """How far estimates of parts spread: a standard deviation.
+
+        Over the batches with "example", else over 100 random subsets of 1,000, or of half
+        of the images where there are fewer than 1,000, as the literature reports. NaN
+        where there are too few images.
+        """
+        if self._estimator == "example":
+            return float(np.std(self._seen.estimates)) if self._seen.estimates else float("nan")
+        return self._mean_and_deviation()[1]
+
+    def _mean_and_deviation(self) -> tuple[float, float]:
+        if self._seen.smaller < 4:
+            return float("nan"), float("nan")
+        if self._seen.subsets is None:
+            sizes = {"subsets": SUBSETS, "subset_size": self._subset_size}
+            real, generated = self._seen.pooled()
+            self._seen.subsets = kernel_distance(real, generated, **sizes, **self._kernel)
+        return self._seen.subsets
+
+    @property
+    def _subset_size(self) -> int:
+        return SUBSET_SIZE if self._seen.smaller >= SUBSET_SIZE else self._seen.smaller // 2
+
+    def _remarks(self) -> list[str]:
+        if self._estimator != "standard" or not 4 <= self._seen.smaller < SUBSET_SIZE:
+            return []
+        return [
+            f"KID by the standard protocol wants at least {SUBSET_SIZE:,} images a side; of "
+            f"{self._seen.smaller} it takes subsets of {self._subset_size}"
+        ]
 
     def reset_state(self) -> None:
         """Forgets all images."""
-        self._features.clear()
+        self._seen = _Seen(self._encoder)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments.
@@ -124,42 +160,50 @@ class KID(keras.metrics.Metric):
         Raises:
             ValueError: the encoder has no name to be found again by.
         """
-        if not isinstance(self._config["encoder"], str):
-            raise ValueError(
-                "Expected an encoder given by name, to describe the metric. "
-                f"Received: {self._config['encoder']!r}"
-            )
-        return dict(self._config)
+        return config_of(self._config)
 
     @property
     def protocol(self) -> dict[str, Any]:
         """What a value of this metric means: encoder, estimator, numbers of images."""
-        real, generated = self._features.counts
-        return {
+        protocol = {
             "metric": "KID",
-            "encoder": self._features.encoder.description,
-            "image_size": self._features.image_size,
             "estimator": PROTOCOLS[self._estimator],
-            "real_images": int(real),
-            "generated_images": int(generated),
+            **self._seen.images.protocol,
         }
+        if self._estimator == "standard":
+            protocol["subsets"] = f"{SUBSETS} of {self._subset_size}"
+        return protocol
 
 
-class _Features:
+def config_of(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy, once the encoder is seen to be a name."""
+    if not isinstance(config["encoder"], str):
+        raise ValueError(
+            "Expected an encoder given by name, to describe the metric. "
+            f"Received: {config['encoder']!r}"
+        )
+    return dict(config)
+
+
+class _Seen:
     """State on the host, in an object that Keras neither tracks nor saves."""
 
-    def __init__(self, encoder: encoders.Encoder):
-        self.encoder = encoder
-        self.clear()
-
-    def clear(self) -> None:
-        self.real: list[np.ndarray] = []
-        self.generated: list[np.ndarray] = []
+    def __init__(self, encoder: Any):
+        self.images = ImagePair(encoder)
+        self.features: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         self.estimates: list[float] = []
-        self.counts = np.zeros(2, "int64")
-        self.image_size: str | None = None
+        self.subsets: tuple[float, float] | None = None
 
-    def encode(self, images: Any) -> np.ndarray:
-        images = check_images(images)
-        self.image_size = f"{images.shape[1]}x{images.shape[2]}"
-        return self.encoder(images)
+    def add(self, *images: Any) -> None:
+        encoded = self.images.encode(*images)
+        self.subsets = None
+        for known, features in zip(self.features, encoded):
+            if features is not None:
+                known.append(features)
+
+    def pooled(self) -> list[np.ndarray]:
+        return [np.concatenate(features) for features in self.features]
+
+    @property
+    def smaller(self) -> int:
+        return min(sum(map(len, features)) for features in self.features)
