@@ -300,6 +300,11 @@ def test_features_that_are_not_finite_are_refused(number, value):
         frechet_distance(features(50), real)
 
 
+def test_statistics_of_all_have_no_deviation():
+    with pytest.raises(ValueError, match=r"or the FeatureStatistics of each group.*shape \(\)"):
+        frechet_deviation(features(50), FeatureStatistics(features(50)))
+
+
 def test_blocks_that_do_not_fit_are_refused():
     statistics = FeatureStatistics(features(4))
     with pytest.raises(ValueError, match=r"shape \(n, 6\)\. Received: shape \(4, 5\)"):

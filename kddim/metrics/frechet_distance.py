@@ -76,13 +76,17 @@ def frechet_deviation(real: Any, generated: Any, groups: int = 10, *, seed: int 
 
 def _rests_of_features(features: np.ndarray, groups: int, seed: int) -> Any:
     """The features without each group."""
+    if features.ndim != 2:
+        raise ValueError(
+            "Expected generated features (n, d), or the FeatureStatistics of each group: those "
+            f"of all cannot be taken apart. Received: shape {features.shape}"
+        )
     _check_groups(groups, len(features))
     order = np.random.default_rng(seed).permutation(len(features))
     parts = [features[order[group::groups]] for group in range(groups)]
-    if features.ndim == 2 and len(features) > features.shape[1]:
+    if len(features) > features.shape[1]:
         return _rests_of_statistics([FeatureStatistics(part) for part in parts])
-    kept = [np.concatenate(parts[:g] + parts[g + 1 :]) for g in range(groups)]
-    return kept
+    return [np.concatenate(parts[:g] + parts[g + 1 :]) for g in range(groups)]
 
 
 def _rests_of_statistics(parts: Sequence[FeatureStatistics]) -> Any:

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-_BLOCK = 2048  # rows of the kernel matrix in memory at once
+_BLOCK = 2048  # rows of the kernel matrix in memory at once, and at most so many entries:
+_ENTRIES = 1 << 25  # 268 MB
 
 
 def check_features(real: Any, generated: Any, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -53,9 +54,9 @@ def polynomial_mmd(
     gamma = 1.0 / x.shape[1] if gamma is None else gamma
 
     def kernel_sum(a, b, diagonal=False):
-        total = 0.0
-        for start in range(0, len(a), _BLOCK):
-            total += np.sum(_power(gamma * (a[start : start + _BLOCK] @ b.T) + coef, degree))
+        total, rows = 0.0, max(1, min(_BLOCK, _ENTRIES // len(b)))
+        for start in range(0, len(a), rows):
+            total += np.sum(_power(gamma * (a[start : start + rows] @ b.T) + coef, degree))
         if diagonal:
             total -= np.sum((gamma * np.einsum("ij,ij->i", a, a) + coef) ** degree)
         return total
