@@ -6,6 +6,7 @@ import pytest
 from oracles import oracle
 from PIL import Image
 
+from kddim import metrics
 from kddim.backend import load_torch_state_dict
 from kddim.metrics import encoders
 from kddim.metrics.encoders.resizing import Resize, resize_matrix
@@ -296,3 +297,37 @@ def test_unknown_names_are_refused_with_the_known_ones(identifier):
     message = rf'"mobilenet", "pt_inception", "auto".*Received: \'{identifier}\''
     with pytest.raises(ValueError, match=message):
         encoders.get(identifier)
+
+
+# From images to figures
+
+
+def smooth_images(number, seed):
+    """uint8 images of random coarse colours."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (number, 4, 4, 3), "uint8")
+    return coarse.repeat(8, 1).repeat(8, 2)
+
+
+@pytest.mark.parametrize(("metric", "antialias"), [("FID", True), ("KID", False)])
+def test_figures_of_images_are_torchmetrics(metric, antialias, fidelity):
+    """Both tools, from pixels to the figure, with the same (random) weights.
+
+    With an early layer's 64 features, so that images outnumber them at little cost.
+    """
+    torch = pytest.importorskip("torch")
+    inception = oracle("torchmetrics.image.fid").NoTrainInceptionV3
+    network = inception("inception-v3-compat", ["64"], str(fidelity[1]), antialias=antialias)
+    name = {"FID": "FrechetInceptionDistance", "KID": "KernelInceptionDistance"}[metric]
+    options = {"subsets": 1, "subset_size": 70} if metric == "KID" else {}
+    tool = getattr(oracle(f"torchmetrics.image.{metric.lower()}"), name)
+    theirs = tool(feature=network, **options)
+    resize = "torchmetrics" if antialias else "fidelity"
+    model = encoders.pt_inception(fidelity[1], resize, features="64")
+    ours = getattr(metrics, metric)(encoders.from_model(model, "64 features"))
+    sets = [smooth_images(70, 0), smooth_images(70, 1) // 2 + 40]
+    for images, real in zip(sets, (True, False)):
+        theirs.update(torch.from_numpy(images).permute(0, 3, 1, 2), real=real)
+    ours.update_state(*(images.astype("float32") / 255.0 for images in sets))
+    wanted = theirs.compute()
+    wanted = float(wanted[0] if metric == "KID" else wanted)
+    assert ours.result() == pytest.approx(wanted, rel=1e-4)

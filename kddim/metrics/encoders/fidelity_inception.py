@@ -17,7 +17,7 @@ WEIGHTS_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"
 )
-RESIZES = ("fidelity", "clean")
+RESIZES = {"fidelity": "tensorflow1", "clean": "bicubic", "torchmetrics": "bilinear"}
 FEATURES = ("64", "192", "768", "2048", "logits_unbiased")
 
 
@@ -39,9 +39,10 @@ def pt_inception(
             `weights-inception-2015-12-05-6726825d.pth`, the same), which PyTorch must be
             there to read; the `.npz` that `convert_pt_inception` makes of it; or None
             for random weights.
-        resize: "fidelity" samples bilinearly as TensorFlow 1 did, and as torch-fidelity
-            and torchmetrics do; "clean" is Pillow's antialiased bicubic filter on floats,
-            as in clean-fid (Parmar et al., CVPR 2022, arXiv 2104.11222).
+        resize: "fidelity" samples bilinearly as TensorFlow 1 did and torch-fidelity does,
+            and so most papers; "clean" is Pillow's antialiased bicubic filter on floats,
+            as in clean-fid (Parmar et al., CVPR 2022, arXiv 2104.11222);
+            "torchmetrics" is bilinear and antialiased, that library's default.
         features: "2048" (FID, KID), or an earlier layer's average: "64", "192", "768";
             or "logits_unbiased", the classifier without its bias.
 
@@ -52,7 +53,10 @@ def pt_inception(
     Raises:
         ValueError: an unknown option, or a file without these weights.
     """
-    for value, known, what in ((resize, RESIZES, "resize"), (features, FEATURES, "features")):
+    for value, known, what in (
+        (resize, tuple(RESIZES), "resize"),
+        (features, FEATURES, "features"),
+    ):
         if value not in known:
             raise ValueError(
                 f"Unknown {what}: expected one of {', '.join(map(repr, known))}. "
@@ -92,9 +96,8 @@ def convert_pt_inception(source: str | os.PathLike, target: str | os.PathLike) -
 def _pixels(images: Any, resize: str) -> Any:
     """Images in [0, 1] as the levels of a PNG file, resized: float32 in [0, 255]."""
     levels = ops.floor(ops.clip(images, 0.0, 1.0) * 255.0 + 0.5)
-    if resize == "fidelity":
-        return Resize(299, "tensorflow1")(levels)
-    return ops.clip(Resize(299, "bicubic")(levels), 0.0, 255.0)
+    # Only the bicubic filter leaves the range; clean-fid clips, and so the others lose nothing.
+    return ops.clip(Resize(299, RESIZES[resize])(levels), 0.0, 255.0)
 
 
 def _network(x: Any, head: bool) -> dict[str, Any]:
