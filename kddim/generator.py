@@ -110,6 +110,7 @@ class Generator(TrainedDenoiser):
         *,
         seed: int | None = None,
         initial_noise: Any = None,
+        start: int = 0,
         batch_size: int = 64,
         schedule: Any = None,
         callback: Callable | None = None,
@@ -125,6 +126,8 @@ class Generator(TrainedDenoiser):
                 number of images; None draws a fresh seed.
             initial_noise: `(num_images, height, width, channels)` to start from,
                 instead of the noise of `seed`.
+            start: index of the first image within `seed`: `generate(5, start=10)` are
+                images 10 to 14 of it.
             batch_size: images computed at once; the last batch is padded to it.
             schedule: see `reverse_diffusion`.
             callback: see `reverse_diffusion`; it sees each batch in turn, the last one
@@ -156,22 +159,22 @@ class Generator(TrainedDenoiser):
             return callback(step, noisy_images, pred_images) if callback else None
 
         images = np.empty((num_images, *self.image_shape), "float32")
-        for start in range(0, num_images, batch_size):
+        for first in range(0, num_images, batch_size):
             if initial_noise is None:
-                noise = latents.initial_noise(batch_size, self.image_shape, seed, start)
+                noise = latents.initial_noise(batch_size, self.image_shape, seed, start + first)
             else:
-                noise = pad_batch(initial_noise, start, batch_size)
+                noise = pad_batch(initial_noise, first, batch_size)
             pred_images = self.reverse_diffusion(
                 noise,
                 diffusion_steps,
                 sampler,
                 seed=seed,
-                start=start,
+                start=start + first,
                 schedule=schedule,
                 callback=after_step if verbose or callback else None,
             )
             pixels = backend.to_numpy(self.denormalize(pred_images))
-            images[start : start + batch_size] = pixels[: num_images - start]
+            images[first : first + batch_size] = pixels[: num_images - first]
         return images
 
     def _checked_noise(self, initial_noise: Any, num_images: int) -> np.ndarray:

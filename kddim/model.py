@@ -191,8 +191,44 @@ class DiffusionModel(Generator):
         """
         options = {"batch_size": batch_size, "schedule": schedule, "callback": callback}
         encoded = self.encode(images, diffusion_steps, sampler, seed=seed, **options)
+        return self.decode(encoded, diffusion_steps, sampler, seed=seed, **options)
+
+    def decode(
+        self,
+        latents: Any,
+        diffusion_steps: int = 100,
+        sampler: Any = "ddim",
+        *,
+        seed: int = 0,
+        batch_size: int = 64,
+        schedule: Any = None,
+        callback: Callable | None = None,
+    ) -> np.ndarray:
+        """Images of the latents that `encode` gave: the way back, to the image itself.
+
+        `generate(initial_noise=latents)` ends with the network's prediction of the image;
+        this ends where `encode` began, and takes away the noise that was added there.
+
+        Args:
+            latents: `(batch, height, width, channels)`.
+            diffusion_steps: as in `encode`, and likewise the other arguments.
+            sampler: see `encode`.
+            seed: see `encode`.
+            batch_size: see `encode`.
+            schedule: see `encode`.
+            callback: see `encode`.
+
+        Returns:
+            NumPy float32 images in [0, 1].
+
+        Raises:
+            ValueError: latents of another shape; a sampler that `encode` refuses.
+        """
+        latents = backend.to_numpy(latents).astype("float32")
         sampler = samplers.get(sampler)
-        decoded = self._follow(sampler, encoded, diffusion_steps, **options)
+        samplers.inverse_of(sampler)
+        options = {"batch_size": batch_size, "schedule": schedule, "callback": callback}
+        decoded = self._follow(sampler, latents, diffusion_steps, **options)
         noise_rate, signal_rate = self._last_rates(sampler, diffusion_steps, schedule)
         normalised = (decoded - noise_rate * self._end_noise(len(decoded), seed)) / signal_rate
         return backend.to_numpy(self.denormalize(normalised.astype("float32")))
@@ -217,6 +253,11 @@ class DiffusionModel(Generator):
         callback: Callable | None,
     ) -> np.ndarray:
         """The noisy images at the last time of a sampler's grid, batch by batch."""
+        if start.ndim != 4 or start.shape[1:] != self.image_shape or not len(start):
+            raise ValueError(
+                f"Expected latents of shape (batch, {join_shape(self.image_shape)}). "
+                f"Received: {start.shape}"
+            )
         batch_size = min(check_count("batch_size", batch_size), len(start))
         followed = np.empty_like(start)
         last: dict[str, Any] = {}

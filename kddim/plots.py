@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kddim.files import whole
-from kddim.images import to_uint8
+from kddim.images import grid, to_uint8
 
 
 def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title: str = "") -> Path:
@@ -38,10 +38,70 @@ def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title:
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.suptitle(title)
-    path = Path(path)
-    with whole(path) as partial:
-        figure.savefig(partial, format="png", dpi=100)
-    return path
+    return _save(figure, path)
+
+
+def plot_sweep(
+    rows: Sequence[dict[str, Any]], metrics: Sequence[str], path: str | os.PathLike, title: str = ""
+) -> Path:
+    """Draws metrics, and seconds, against the number of steps.
+
+    Args:
+        rows: with `sampler`, `diffusion_steps`, `seconds`, and for each metric its value
+            and, under its name with `_std`, its deviation.
+        metrics: names of columns.
+        path: PNG file to write.
+        title: of the figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * (len(metrics) + 1), 4.0), layout="constrained")
+    *quality, cost = figure.subplots(1, len(metrics) + 1, squeeze=False)[0]
+    for name in dict.fromkeys(row["sampler"] for row in rows):
+        line = sorted((r for r in rows if r["sampler"] == name), key=lambda r: r["diffusion_steps"])
+        steps = [row["diffusion_steps"] for row in line]
+        for axis, metric in zip(quality, metrics):
+            values, deviations = ([r[k] for r in line] for k in (metric, f"{metric}_std"))
+            axis.errorbar(steps, values, deviations, marker=".", capsize=2, label=name)
+        cost.plot(steps, [row["seconds"] for row in line], marker=".", label=name)
+    for axis, metric in zip(quality, metrics):
+        axis.set(xscale="log", xlabel="steps, S", ylabel=metric.upper())
+        ticks = sorted({row["diffusion_steps"] for row in rows})
+        axis.set_xticks(ticks, labels=map(str, ticks))
+        axis.set_xticks([], minor=True)
+        if all(row[metric] > row[f"{metric}_std"] for row in rows):
+            axis.set_yscale("log")
+    cost.set(xlabel="steps, S", ylabel="seconds", xlim=(0, None), ylim=(0, None))
+    quality[0].legend()
+    for axis in (*quality, cost):
+        axis.grid(alpha=0.3)
+    figure.suptitle(title)
+    return _save(figure, path)
+
+
+def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLike) -> Path:
+    """Draws rows of images, each with its label on the left.
+
+    Args:
+        rows: of images `(n, height, width, channels)` in [0, 1], n the same for all.
+        labels: one a row.
+        path: PNG file to write.
+    """
+    from matplotlib.figure import Figure
+
+    strips = [grid(row, len(row)) for row in rows]
+    height, width = strips[0].shape[:2]
+    dpi, margin = 100, 80
+    size = ((width + margin) / dpi, height * len(strips) / dpi)
+    figure = Figure(figsize=size, dpi=dpi)
+    for index, (strip, label) in enumerate(zip(strips, labels)):
+        bottom = 1.0 - (index + 1) / len(strips)
+        left = margin / (width + margin)
+        axis = figure.add_axes((left, bottom, 1.0 - left, 1.0 / len(strips)))
+        axis.imshow(strip if strip.shape[-1] == 3 else strip[..., 0], cmap="gray", vmin=0, vmax=255)
+        axis.axis("off")
+        axis.text(-8, height / 2, label, ha="right", va="center", fontsize=9)
+    return _save(figure, path)
 
 
 def show_images(images: Any, num_cols: int, title: str = "") -> None:
@@ -69,3 +129,10 @@ def show_images(images: Any, num_cols: int, title: str = "") -> None:
     if plt.get_backend().lower() != "agg":  # Agg draws to memory and has no window
         plt.show()
     plt.close(figure)
+
+
+def _save(figure: Any, path: str | os.PathLike) -> Path:
+    path = Path(path)
+    with whole(path) as partial:
+        figure.savefig(partial, format="png", dpi=100)
+    return path

@@ -128,6 +128,16 @@ def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def loading_of(path: str | os.PathLike) -> dict[str, Any]:
+    """How a run split its data, for `kddim.evaluation.make_reference`."""
+    training = (read_config(path) or {}).get("training", {})
+    return {
+        "validation_split": training.get("validation_split", 0.2),
+        "limit": training.get("limit"),
+        "data_seed": training.get("seed", 0),
+    }
+
+
 def describe(path: str | os.PathLike) -> dict[str, str]:
     """What a model is, and how it was trained where its run folder tells.
 

@@ -272,7 +272,7 @@ def test_sampling_on_another_schedule_is_that_of_a_model_of_it(gaussian_model, c
     assert not caplog.text
     model.generate(1, 100, schedule="linear_beta")
     assert (
-        "asks for noise rates of 0.045 to 1.000, and the network was trained on 0.312"
+        "asks for noise rates of 0.044 to 1.000, and the network was trained on 0.312"
         in caplog.text
     )
 

@@ -9,8 +9,10 @@ import click
 
 from kddim import __version__
 from kddim.cli.evaluate import evaluate
+from kddim.cli.experiments import consistency, interpolate, reconstruct
 from kddim.cli.generate import generate
 from kddim.cli.info import info
+from kddim.cli.sweep import sweep
 from kddim.cli.train import train
 
 
@@ -23,7 +25,7 @@ def app() -> None:
     """
 
 
-for _command in (train, generate, evaluate, info):
+for _command in (train, generate, evaluate, sweep, consistency, interpolate, reconstruct, info):
     app.add_command(_command)
 
 

@@ -6,7 +6,8 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -101,33 +102,147 @@ def interactive() -> int:
     return int(sys.stdout.isatty())
 
 
+SAMPLERS = "ddim, ddpm, heun, dpm_solver_pp or adams_bashforth"
+SPECIFICATION = (
+    f"{SAMPLERS}; options follow a colon, as in heun:alpha=0.5 or "
+    "adams_bashforth:order=3,times=log_snr."
+)
+
+
 def sampler_options(function: Callable) -> Callable:
-    """Adds `--diffusion-steps`, `--sampler` and `--eta`."""
+    """Adds `--diffusion-steps`, `--sampler`, `--eta`, and `generation_options`."""
     options = (
         click.option("--diffusion-steps", type=int, default=20, show_default=True, help="Steps of the sampler, S."),
-        click.option("--sampler", default="ddim", show_default=True, help="ddim, ddpm, heun, dpm_solver_pp or adams_bashforth."),
+        click.option("--sampler", default="ddim", show_default=True, help=SPECIFICATION),
         click.option("--eta", type=float, help="Stochasticity of ddim: 0 deterministic, 1 DDPM.  [default: 0]"),
+    )  # fmt: skip
+    return _with_options(generation_options(function), options)
+
+
+def generation_options(function: Callable) -> Callable:
+    """Adds `--schedule` and `--batch-size`."""
+    options = (
+        click.option("--schedule", help="Noise schedule to sample on.  [default: that of training]"),
         click.option("--batch-size", type=int, default=64, show_default=True, help="Images computed at once."),
     )  # fmt: skip
+    return _with_options(function, options)
+
+
+def output_options(function: Callable) -> Callable:
+    """Adds `--output` and `--overwrite` of an experiment."""
+    options = (
+        click.option("--output", "-o", type=click.Path(), help="Folder to make, or to go on with; a file of one of the endings above has that alone.  [default: beside the model]"),
+        click.option("--overwrite", is_flag=True, help="Start anew, whatever is there."),
+    )  # fmt: skip
+    return _with_options(function, options)
+
+
+def split_option(function: Callable) -> Callable:
+    """Adds `--split`."""
+    splits = click.Choice(["validation", "train", "all"])
+    return click.option(
+        "--split", type=splits, default="validation", show_default=True, help="Real images of SOURCE that serve."
+    )(function)  # fmt: skip
+
+
+def reference_options(function: Callable) -> Callable:
+    """Adds `--metric`, `--encoder`, `--encoder-weights` and `--split`."""
+    options = (
+        click.option("--metric", default="kid", show_default=True, help="kid, fid, or kid,fid; prdc is precision, recall, density and coverage."),
+        click.option("--encoder", "--kid-encoder", default="auto", show_default=True, help="inception_v3, pt_inception, mobilenet, random_conv, or auto: Inception where its weights can be had, else random_conv."),
+        click.option("--encoder-weights", type=click.Path(), help="A local file for that encoder."),
+    )  # fmt: skip
+    return _with_options(split_option(function), options)
+
+
+def make_reference(model: str, source: str, image_shape: Any, options: dict[str, Any]) -> Any:
+    """The reference that `reference_options` describe; takes them out of `options`."""
+    from kddim import evaluation, runs
+    from kddim.metrics import encoders
+
+    names = ("encoder", "encoder_weights", "split")
+    encoder, weights, split = (options.pop(name) for name in names)
+    return evaluation.make_reference(
+        source,
+        image_shape,
+        encoder=encoders.get(encoder, weights=weights),
+        split=split,
+        num_images=options["num_images"],
+        batch_size=options["batch_size"],
+        **runs.loading_of(model),
+    )
+
+
+def _with_options(function: Callable, options: Sequence[Callable]) -> Callable:
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def make_sampler(name: str, eta: float | None) -> Any:
+def experiment_output(output: str | None, model: str, name: str) -> Path:
+    """Where an experiment goes: what was asked for, or a folder beside the model."""
+    if output:
+        return Path(output)
+    path = Path(model)
+    return path / name if path.is_dir() else path.with_name(f"{path.stem}_{name}")
+
+
+def make_sampler(specification: str, eta: float | None = None) -> Any:
     """The sampler that `--sampler` and `--eta` describe.
 
+    Args:
+        specification: a name, or `name:option=value,option=value`.
+        eta: of ddim.
+
     Raises:
-        ValueError: an unknown name, or an eta for a sampler that has none.
+        ValueError: an unknown name or option, or an eta for a sampler that has none.
     """
     from kddim import samplers
 
+    name, _, words = specification.partition(":")
+    options = dict(word.partition("=")[::2] for word in words.split(",") if word)
     sampler = samplers.get(name)
-    if eta is None:
-        return sampler
-    if not isinstance(sampler, samplers.DDIM):
-        raise ValueError(f"Expected --eta with the sampler ddim alone. Received: --sampler {name}")
-    return samplers.DDIM(eta=eta)
+    if eta is not None:
+        if not isinstance(sampler, samplers.DDIM):
+            raise ValueError(
+                f"Expected --eta with the sampler ddim alone. Received: --sampler {name}"
+            )
+        options["eta"] = str(eta)
+    known = sampler.get_config()
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f"Expected options of {name} among {', '.join(known)}. Received: {', '.join(unknown)}"
+        )
+    return type(sampler)(**{key: _value(key, text) for key, text in options.items()})
+
+
+def _value(key: str, text: str) -> Any:
+    """A number or a word; `clip=-1:1` is a pair."""
+    try:
+        values = [float(part) for part in text.split(":")]
+    except ValueError:
+        return text
+    if len(values) > 1:
+        return tuple(values)
+    return int(values[0]) if key == "order" and values[0].is_integer() else values[0]
+
+
+def parse_numbers(context: Any, parameter: Any, value: str | None) -> tuple[int, ...] | None:
+    """`10,20,50` as a tuple of ints; a click callback."""
+    return parse_widths(context, parameter, value)
+
+
+def parse_etas(context: Any, parameter: Any, value: str | None) -> tuple[float | str, ...] | None:
+    """`0,0.5,1,large` as a tuple; a click callback."""
+    if value is None:
+        return None
+    try:
+        return tuple(part if part == "large" else float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"expected numbers (or the word large) separated by commas, received {value!r}"
+        ) from None
 
 
 def parse_widths(context: Any, parameter: Any, value: str | None) -> tuple[int, ...] | None:

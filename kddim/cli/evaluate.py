@@ -1,8 +1,17 @@
 """`kddim evaluate`."""
 
+from pathlib import Path
+
 import click
 
-from kddim.cli.common import interactive, make_sampler, runtime_options, sampler_options
+from kddim.cli.common import (
+    interactive,
+    make_reference,
+    make_sampler,
+    reference_options,
+    runtime_options,
+    sampler_options,
+)
 
 
 @click.command()
@@ -16,72 +25,56 @@ from kddim.cli.common import interactive, make_sampler, runtime_options, sampler
     show_default=True,
     help="Generated, and at most so many real ones.",
 )
-@click.option(
-    "--kid-encoder", default="auto", show_default=True, help="inception_v3, random_conv or auto."
-)
-@click.option(
-    "--split",
-    type=click.Choice(["validation", "train", "all"]),
-    default="validation",
-    show_default=True,
-    help="Real images to compare with.",
-)
+@reference_options
 @click.option("--output", "-o", type=click.Path(), help="A .json file for the result.")
 @click.option("--overwrite", is_flag=True, help="Replace that file.")
 @sampler_options
 @runtime_options
-def evaluate(
-    model,
-    source,
-    num_images,
-    kid_encoder,
-    split,
-    output,
-    overwrite,
-    diffusion_steps,
-    sampler,
-    eta,
-    batch_size,
-    seed,
-):
-    """Measure the KID of MODEL against real images of SOURCE.
+def evaluate(model, source, output, overwrite, diffusion_steps, sampler, eta, seed, **options):
+    """Measure the quality of MODEL's images against real images of SOURCE.
 
-    Lower is better. Values compare only where the whole protocol, which is printed with
-    them, is the same.
+    Lower KID and FID are better. Values compare only where the whole protocol, which is
+    printed with them, is the same.
 
     \b
-    Example:
+    Examples:
       kddim evaluate runs/digits digits --diffusion-steps 20
+      kddim evaluate runs/mine ~/pictures --metric kid,fid,prdc --output score.json
     """
-    from pathlib import Path
-
     from kddim import runs
-    from kddim.evaluation import evaluate
+    from kddim.evaluation import check_metrics, evaluate
 
     target = runs.check_output(output, overwrite) if output else None
     chosen = make_sampler(sampler, eta)
-    training = (runs.read_config(model) or {}).get("training", {})
+    metrics = check_metrics(options.pop("metric").split(","))
+    loaded = runs.load_model(model)
+    reference = make_reference(model, source, loaded.image_shape, options)
     result = evaluate(
-        runs.load_model(model),
-        source,
-        num_images=num_images,
+        loaded,
+        reference,
         diffusion_steps=diffusion_steps,
         sampler=chosen,
-        encoder=kid_encoder,
-        split=split,
-        validation_split=training.get("validation_split", 0.2),
-        limit=training.get("limit"),
-        batch_size=batch_size,
+        metrics=metrics,
         seed=seed,
-        data_seed=training.get("seed", 0),
         verbose=interactive(),
+        **options,
     )
-    click.echo(f"KID {result['kid']:.6g}")
-    click.echo(
-        f"subsets {result['kid_subsets_mean']:.6g} +- {result['kid_subsets_std']:.2g} (standard deviation)"
-    )
-    for key, value in result["protocol"].items():
+    protocol = result.pop("protocol")
+    _print_scores(result)
+    for key, value in protocol.items():
         click.echo(f"  {key.replace('_', ' ')}: {value}")
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_json(Path(target), result)
+        runs.write_json(Path(target), result | {"protocol": protocol})
+
+
+def _print_scores(scores: dict[str, float]) -> None:
+    if "kid" in scores:
+        mean, deviation = scores["kid_subsets_mean"], scores["kid_subsets_std"]
+        click.echo(f"KID {scores['kid']:.6g}")
+        click.echo(f"subsets {mean:.6g} +- {deviation:.2g} (standard deviation)")
+    if "fid" in scores:
+        click.echo(f"FID {scores['fid']:.6g} +- {scores['fid_std']:.2g} (standard error)")
+    for name in ("precision", "recall", "density", "coverage"):
+        if name in scores:
+            click.echo(f"{name} {scores[name]:.4g}")

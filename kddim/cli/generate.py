@@ -1,5 +1,7 @@
 """`kddim generate`."""
 
+from pathlib import Path
+
 import click
 
 from kddim.cli.common import interactive, make_sampler, runtime_options, sampler_options
@@ -12,29 +14,53 @@ from kddim.cli.common import interactive, make_sampler, runtime_options, sampler
     "-o",
     required=True,
     type=click.Path(),
-    help="A folder, a .png (grid) or a .npz file.",
+    help="A folder, a .png (grid), a .npz; with --animate a folder, a .gif or a .webp.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--num-images", "-n", type=int, default=18, show_default=True, help="How many.")
+@click.option(
+    "--animate", is_flag=True, help="Show how the first 8 come about: noisy above, predicted below."
+)
 @sampler_options
 @runtime_options
-def generate(model, output, overwrite, num_images, diffusion_steps, sampler, eta, batch_size, seed):
+def generate(
+    model, output, overwrite, num_images, animate, diffusion_steps, sampler, eta, **common
+):
     """Generate images with MODEL, a .keras file or a run folder.
 
     A folder as output receives one PNG an image, 00000.png and on, and grid.png; a .npz
-    file an array "images", uint8.
+    file an array "images", uint8. Stopped, the same command goes on where it was.
 
     \b
     Examples:
       kddim generate runs/digits --output digits.png
       kddim generate runs/digits -n 1000 --diffusion-steps 50 --eta 1 --output samples
+      kddim generate runs/digits --animate --output digits.gif
     """
     from kddim import runs
-    from kddim.generation import check_images_output, write_images
+    from kddim.experiments import Animation, Generation
+    from kddim.image_files import check_images_output
 
-    check_images_output(output, overwrite)
-    chosen = make_sampler(sampler, eta)
-    images = runs.load_model(model).generate(
-        num_images, diffusion_steps, chosen, seed=seed, batch_size=batch_size, verbose=interactive()
-    )
-    click.echo(f"{num_images} images: {write_images(images, output, overwrite=overwrite)}")
+    output = Path(output)
+    alone = animate and output.suffix.lower() in Animation.products
+    if animate and not alone and output.suffix.lower() in (".png", ".npz"):
+        raise ValueError(
+            f"Expected a folder, a .gif or a .webp file with --animate. Received: {output}"
+        )
+    check = runs.check_output if alone else check_images_output
+    check(output, overwrite)
+    options = {
+        "model": runs.load_model(model),
+        "diffusion_steps": diffusion_steps,
+        "sampler": make_sampler(sampler, eta),
+        **common,
+    }
+    shown = Animation(num_images=min(8, num_images), **options)
+    running = {"overwrite": overwrite, "verbose": interactive()}
+    if not alone:
+        Generation(num_images=num_images, **options).run(output, **running)
+        click.echo(f"{num_images} images: {output}")
+        output /= "animation.gif"
+    if animate:
+        shown.run(output, **running)
+        click.echo(f"animation: {output}")

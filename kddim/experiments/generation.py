@@ -1,0 +1,119 @@
+"""Generated images in files, computed in parts that can be taken up again."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kddim import samplers
+from kddim.animations import Recorder, save_animation
+from kddim.experiments.base import Experiment
+from kddim.experiments.ledger import Ledger, unfinished
+from kddim.image_files import check_images_output, write_images
+from kddim.samplers.times import check_steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Images(Experiment):
+    """What generation and animation share.
+
+    Args:
+        num_images: at least 1.
+        diffusion_steps: of generation.
+        sampler: of generation.
+
+    Raises:
+        ValueError: an option cannot be used.
+    """
+
+    num_images: int = 18
+    diffusion_steps: int = 20
+    sampler: Any = "ddim"
+
+    def __post_init__(self):
+        object.__setattr__(self, "sampler", samplers.get(self.sampler))
+        check_steps(self.diffusion_steps)
+        if self.num_images < 1 or self.batch_size < 1:
+            raise ValueError(
+                "Expected `num_images` and `batch_size` of at least 1. "
+                f"Received: {self.num_images} and {self.batch_size}"
+            )
+        object.__setattr__(self, "batch_size", min(self.batch_size, self.num_images))
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "num_images": self.num_images,
+            "diffusion_steps": self.diffusion_steps,
+            "sampler": repr(self.sampler),
+        }
+
+
+class Generation(_Images):
+    """The images of a seed: a folder of PNG files, a grid, or an array."""
+
+    name = "generation"
+
+    def run(
+        self, output: str | os.PathLike, *, overwrite: bool = False, verbose: int = 0
+    ) -> list[dict[str, Any]]:
+        """Generates, and writes the images when all are there.
+
+        Args:
+            output: a folder (one PNG an image, and `grid.png`), a `.png` (the grid) or a
+                `.npz` (an array `images`, uint8).
+            overwrite: replaces files that are there.
+            verbose: 1 draws a progress bar.
+
+        Returns:
+            One row a batch.
+
+        Raises:
+            ValueError: something is there and `overwrite` is not set; another ending.
+        """
+        output = check_images_output(output, overwrite)
+        with unfinished(output, self.all_settings()) as ledger:
+            results = self._run_in(ledger, verbose)
+            images = np.concatenate([ledger.array(key) for key in self.cells()])
+            write_images(images, output, overwrite=overwrite)
+        return results
+
+    def cells(self) -> dict[str, int]:
+        batches = self.num_evaluations(self.sampler, self.diffusion_steps, 1)
+        return {f"from {start}": batches for start in range(0, self.num_images, self.batch_size)}
+
+    def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
+        start = int(key.split()[1])
+        images = self.generate(
+            self.batch_size, self.diffusion_steps, self.sampler, start=start, callback=callback
+        )[: self.num_images - start]
+        return {"start": start, "images": len(images)}, images
+
+    def write(self, ledger: Ledger) -> None:
+        """Nothing before the end: half of the images are no output."""
+
+
+class Animation(_Images):
+    """How images come about: noisy ones above, predicted ones below, one frame a step."""
+
+    name = "animation"
+    products: ClassVar[dict[str, str]] = {".gif": "animation.gif", ".webp": "animation.webp"}
+
+    def cells(self) -> dict[str, int]:
+        return {"frames": self.num_evaluations(self.sampler, self.diffusion_steps, self.num_images)}
+
+    def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
+        recorder = Recorder(self.model.denormalize, self.batch_size, self.diffusion_steps)
+
+        def record(*step: Any) -> None:
+            callback(*step)
+            recorder(*step)
+
+        self.generate(self.batch_size, self.diffusion_steps, self.sampler, callback=record)
+        return {"frames": len(recorder.frames)}, np.stack(recorder.frames)
+
+    def write(self, ledger: Ledger) -> None:
+        frames = list(ledger.array("frames"))
+        for name in self.products.values():
+            save_animation(ledger.folder / name, frames)
