@@ -122,3 +122,11 @@ def test_images_of_any_number_of_channels(tmp_path):
     folder = run(tmp_path, source=str(tmp_path / "images.npy"), image_size=8, epochs=1)
     assert runs.load_model(folder).generate(1, 1, seed=0).shape == (1, 8, 8, 4)
     assert (folder / "samples" / "epoch_0001.png").is_file()
+
+
+def test_the_loss_may_compare_another_kind_than_the_prediction(tmp_path):
+    folder = run(tmp_path, prediction_type="velocity", loss_type="noise", schedule="sigmoid")
+    model = runs.load_model(folder)
+    assert (model.prediction_type, model.loss_type) == ("velocity", "noise")
+    with pytest.raises(ValueError, match="Unknown loss_type"):
+        run(tmp_path, overwrite=True, loss_type="x")

@@ -42,11 +42,15 @@ from kddim.cli.common import interactive, parse_size, parse_widths, runtime_opti
     "--ema", type=float, default=0.999, show_default=True, help="Decay of the averaged weights."
 )
 @click.option(
-    "--schedule", default="cosine", show_default=True, help="cosine, linear_beta or log_snr_linear."
+    "--schedule",
+    default="cosine",
+    show_default=True,
+    help="cosine, linear_beta, log_snr_linear, sigmoid or nichol_dhariwal.",
 )
 @click.option(
     "--prediction-type", default="noise", show_default=True, help="noise, image or velocity."
 )
+@click.option("--loss-type", help="What the loss compares, of the same words.  [default: the prediction type]")  # fmt: skip
 @click.option("--flip", is_flag=True, help="Mirror half of the training images.")
 @click.option("--limit", type=int, help="Use at most so many images.")
 @click.option(
