@@ -84,3 +84,24 @@ def test_a_saved_model_generates_a_grid_for_every_number_of_steps(trained, tmp_p
             drawn = np.asarray(grid).astype(int)
         # Rounding to pixels may differ by one between two processes.
         assert np.abs(drawn - kddim.images.grid(images, num_cols=6)).max() <= 1
+
+
+def test_between_pictures_walks_from_one_to_another(trained):
+    options = ("--rows", 2, "--num-images", 3, "--steps", 4, "--output", "walk.png")
+    printed = run(
+        "between_pictures.py",
+        trained / "model.keras",
+        "pictures",
+        *options,
+        folder=trained.parents[1],
+    )
+    assert "latents: mean" in printed
+    assert spread(trained.parents[1] / "walk.png") > 10
+
+
+def test_a_model_trained_as_ddpm_samples_with_every_sampler(tmp_path):
+    options = ("--epochs", 1, "--num-images", 8, "--steps", 2, 5, "--output", "out")
+    printed = run("ddpm_without_retraining.py", *options, folder=tmp_path)
+    assert printed.count("steps, KID ") == 8
+    assert "nan" not in printed.lower()
+    assert (tmp_path / "out" / "model.keras").is_file()
