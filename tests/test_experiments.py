@@ -46,6 +46,7 @@ def make_sweep(model, reference, **options):
     return Sweep(model=model, reference=reference, samplers=samplers, **options)
 
 
+@pytest.mark.backend
 def test_sweep_leaves_tables_and_a_plot(model, reference, tmp_path):
     sweep = make_sweep(model, reference, steps=(2, 4, 8), metrics=("kid", "fid"))
     rows = sweep.run(tmp_path / "sweep")
@@ -62,8 +63,8 @@ def test_sweep_leaves_tables_and_a_plot(model, reference, tmp_path):
 
     images = model.generate(20, 4, seed=0)
     scores = reference.score(images, ("kid", "fid"))
-    assert rows[1]["kid"] == pytest.approx(scores["kid_subsets_mean"])
-    assert rows[1]["fid"] == pytest.approx(scores["fid"])
+    assert rows[1]["kid"] == pytest.approx(scores["kid"], rel=1e-3)
+    assert rows[1]["fid"] == pytest.approx(scores["fid"], rel=1e-3)
     assert rows[1]["fid_std"] > 0
 
 
@@ -108,6 +109,7 @@ def test_a_sweep_takes_more_steps_and_samplers_but_no_other_seed(
     make_sweep(model, reference, seed=1).run(tmp_path / "out", overwrite=True)
 
 
+@pytest.mark.backend
 def test_other_weights_are_another_experiment(model, reference, tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
@@ -167,6 +169,7 @@ def test_likeness_of_unrelated_images_is_none():
     assert experiments.consistency.likeness(a, a)["correlation_same_noise"] == pytest.approx(1.0)
 
 
+@pytest.mark.backend
 def test_reconstruction_is_table_2(model, tmp_path):
     images = real_images(6)
     options = {"model": model, "images": images, "batch_size": 4}
@@ -181,6 +184,7 @@ def test_reconstruction_is_table_2(model, tmp_path):
         Reconstruction(**options, sampler="ddpm")
 
 
+@pytest.mark.backend
 def test_interpolation_ends_are_the_images_of_the_noises(model, tmp_path):
     options = {"num_pairs": 2, "num_images": 3, "grid_size": 2, "diffusion_steps": 4}
     Interpolation(model=model, **options).run(tmp_path / "out")
@@ -230,6 +234,7 @@ def test_an_unfinished_generation_with_other_settings_is_dropped(model, tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.backend
 def test_animation_shows_every_step(model, tmp_path):
     animation = experiments.Animation(model=model, num_images=3, diffusion_steps=5)
     animation.run(tmp_path / "a.gif")
