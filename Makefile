@@ -7,6 +7,7 @@ RUN ?= runs/digits
 PYTEST ?= -n 2 --dist loadscope
 # Without a wish of the user's, PyTorch comes as the build that the tests were tried with.
 TORCH ?= torch==2.13.0
+JUDGES = "torch-fidelity>=0.4" "clean-fid>=0.1.35"
 
 .PHONY: demo test test-slow lint clean
 
@@ -54,6 +55,8 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[tensorflow,jax,tfds,test]"
+	@# Independent judges of the metrics. They ask for torchvision, which the tests do without.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(JUDGES)
 	touch $@
 
 clean:

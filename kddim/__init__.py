@@ -11,6 +11,8 @@ __all__ = [
     "DiffusionModel",
     "callbacks",
     "data",
+    "evaluation",
+    "experiments",
     "images",
     "latents",
     "metrics",
@@ -20,7 +22,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from kddim import callbacks, data, images, latents, metrics, networks, samplers, schedules
+    from kddim import (
+        callbacks,
+        data,
+        evaluation,
+        experiments,
+        images,
+        latents,
+        metrics,
+        networks,
+        samplers,
+        schedules,
+    )
     from kddim.model import DiffusionModel
 
 
