@@ -74,10 +74,7 @@ class TrainedDenoiser(Denoiser):
         """
         self._check_batch_shape(images)
         images = self.normalizer(images)
-        batch_size = ops.shape(images)[0]
-        noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
-        times = keras.random.uniform((batch_size, 1, 1, 1), seed=self.seed_generator)
-        times = self.schedule.training_times(ops.maximum(times, _LEAST_TIME))
+        noises, times = self.draw(images)
         noise_rates, signal_rates = self.diffusion_schedule(times)
         noisy_images = signal_rates * images + noise_rates * noises
 
@@ -98,6 +95,24 @@ class TrainedDenoiser(Denoiser):
             "prediction": prediction,
             "target": predictions.target(kind, noises, images, noise_rates, signal_rates),
         }
+
+    def draw(self, images: Any) -> tuple[Any, Any]:
+        """Fresh noises, and the times to mix them in at, for one training step.
+
+        Backends draw different numbers from one seed. To train on given ones, override
+        this method.
+
+        Args:
+            images: `(batch, height, width, channels)`.
+
+        Returns:
+            Noises of the images' shape, standard normal, and diffusion times
+            `(batch, 1, 1, 1)`, uniform as far as the schedule's training times are.
+        """
+        noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
+        shape = (ops.shape(images)[0], 1, 1, 1)
+        times = keras.random.uniform(shape, seed=self.seed_generator)
+        return noises, self.schedule.training_times(ops.maximum(times, _LEAST_TIME))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss between target and prediction, plus the network's regularisation."""
