@@ -89,14 +89,16 @@ class Generator(TrainedDenoiser):
         """Says where another schedule leads the network beyond what it was trained on."""
         if schedule is None:
             return
-        asked = sampler.rates(self._schedule_of_sampling(schedule), diffusion_steps).noise
+        asked = sampler.rates(self._schedule_of_sampling(schedule), diffusion_steps)
         ends = self.schedule.training_times(np.array([0.0, np.nextafter(1.0, 0.0)]))
-        seen, _ = self.schedule(ends)
-        if asked.min() < seen.min() - 0.01 or asked.max() > seen.max() + 0.01:
+        noise, signal = self.schedule(ends)
+        seen = 2.0 * (np.log(signal) - np.log(np.maximum(noise, 1e-12)))
+        wanted = 2.0 * (np.log(asked.signal[[-1, 0]]) - np.log(asked.noise[[-1, 0]]))
+        if wanted[0] > seen[0] + 1.0 or wanted[1] < seen[1] - 1.0:
             log.warning(
-                "the schedule asks for noise rates of %.3f to %.3f, and the network was trained on "
-                "%.3f to %.3f: a grid `times` can keep within them",
-                *(asked.min(), asked.max(), seen.min(), seen.max()),
+                "the schedule asks for log-SNRs of %.1f to %.1f, and the network was trained on %.1f "
+                "to %.1f: images suffer. A grid `times` that begins and ends within them avoids it",
+                *(wanted[1], wanted[0], seen[1], seen[0]),
             )
 
     def _denoise_with_ema(self, noisy_images, noise_rates, signal_rates):

@@ -273,3 +273,13 @@ def test_discrete_training_times_are_the_timesteps():
 def test_bad_options_are_refused(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "nichol_dhariwal"])
+def test_hardly_any_signal_at_the_end_is_said_for_noise_predictions(name, caplog):
+    schedule = schedules.get(name)
+    schedules.check_terminal_rate(schedule, "velocity")
+    schedules.check_terminal_rate(schedules.get("linear_beta"), "noise")
+    assert not caplog.text
+    schedules.check_terminal_rate(schedule, "noise")
+    assert 'use prediction_type="velocity", or a sampler that clips' in caplog.text
