@@ -16,7 +16,7 @@ from kddim.plots import plot_rows
 _SHOWN = 8  # images in the picture
 NOTES = (
     "Mean squared error per dimension on [0, 1], with its standard error over the images; "
-    "and the standard deviation of the latents, which that of noise is 1."
+    "and the standard deviation of the latents (that of noise is 1)."
 )
 
 
