@@ -10,7 +10,7 @@ from PIL import Image
 
 from kddim.backend import to_numpy
 from kddim.files import whole
-from kddim.images import grid
+from kddim.images import as_picture, grid
 
 FORMATS = (".gif", ".webp")
 
@@ -22,7 +22,7 @@ def save_animation(
 
     Args:
         path: ending `.gif` or `.webp`; its folder is made where it is missing.
-        frames: uint8 `(height, width, channels)` with 1 or 3 channels, of one shape.
+        frames: uint8 `(height, width, channels)`, of one shape; see `as_picture`.
         seconds: that all frames take together, at least 40 ms each.
         hold: seconds that the last frame stays.
 
@@ -36,7 +36,7 @@ def save_animation(
             f"Received: {len(frames)} frames, {path}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = [Image.fromarray(f[..., 0] if f.shape[-1] == 1 else f) for f in frames]
+    pictures = [Image.fromarray(as_picture(frame)) for frame in frames]
     durations = [max(40, round(1000 * seconds / len(frames)))] * len(frames)
     durations[-1] = max(durations[-1], round(1000 * hold))
     with whole(path) as partial:

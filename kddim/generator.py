@@ -91,9 +91,8 @@ class Generator(TrainedDenoiser):
             return
         asked = sampler.rates(self._schedule_of_sampling(schedule), diffusion_steps)
         ends = self.schedule.training_times(np.array([0.0, np.nextafter(1.0, 0.0)]))
-        noise, signal = self.schedule(ends)
-        seen = 2.0 * (np.log(signal) - np.log(np.maximum(noise, 1e-12)))
-        wanted = 2.0 * (np.log(asked.signal[[-1, 0]]) - np.log(asked.noise[[-1, 0]]))
+        seen = _log_snr(*self.schedule(ends))
+        wanted = np.sort(_log_snr(asked.noise, asked.signal))[[-1, 0]]  # of an inverse too
         if wanted[0] > seen[0] + 1.0 or wanted[1] < seen[1] - 1.0:
             log.warning(
                 "the schedule asks for log-SNRs of %.1f to %.1f, and the network was trained on %.1f "
@@ -150,6 +149,8 @@ class Generator(TrainedDenoiser):
             log.warning("the normaliser was not adapted: images are what it is at the start")
         self._warn_of_unseen_rates(sampler, schedule, diffusion_steps)
         seed = latents.resolve_seed(seed)
+        if not hasattr(start, "__index__") or start < 0:
+            raise ValueError(f"Expected `start` to be an int of at least 0. Received: {start!r}")
         if initial_noise is not None:
             initial_noise = self._checked_noise(initial_noise, num_images)
         steps = -(-num_images // batch_size) * diffusion_steps
@@ -204,3 +205,8 @@ def pad_batch(array: np.ndarray, start: int, batch_size: int) -> np.ndarray:
     """One batch; a last, smaller one is padded with zeros, not compiled anew."""
     batch = array[start : start + batch_size]
     return np.pad(batch, [(0, batch_size - len(batch))] + [(0, 0)] * (array.ndim - 1))
+
+
+def _log_snr(noise_rates: np.ndarray, signal_rates: np.ndarray) -> np.ndarray:
+    tiny = 1e-12
+    return 2.0 * (np.log(np.maximum(signal_rates, tiny)) - np.log(np.maximum(noise_rates, tiny)))

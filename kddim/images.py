@@ -209,9 +209,18 @@ def save_png(path: str | os.PathLike, pixels: np.ndarray) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if pixels.shape[-1] not in (1, 3, 4):
-        pixels = np.concatenate(np.split(pixels, pixels.shape[-1], axis=-1), axis=1)
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     with whole(path) as partial:
-        image.save(partial, format="PNG")
+        Image.fromarray(as_picture(pixels)).save(partial, format="PNG")
     return path
+
+
+def as_picture(pixels: np.ndarray) -> np.ndarray:
+    """Pixels `(height, width, channels)` as files and plots take them.
+
+    Returns:
+        `(height, width)` for one channel; the same for 3 and 4; for any other number,
+        `(height, channels * width)`: that many grey panels side by side.
+    """
+    if pixels.shape[-1] in (3, 4):
+        return pixels
+    return np.concatenate(np.split(pixels, pixels.shape[-1], axis=-1), axis=1)[..., 0]

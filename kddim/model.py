@@ -240,7 +240,11 @@ class DiffusionModel(Generator):
         return float(noise_rate), float(signal_rate)
 
     def _end_noise(self, num_images: int, seed: int) -> np.ndarray:
-        return latents.noise(num_images, self.image_shape, seed, draw=latents.END)
+        if seed is None:
+            raise ValueError("Expected `seed` to be an int, to take the same noise away again.")
+        return latents.noise(
+            num_images, self.image_shape, latents.resolve_seed(seed), draw=latents.END
+        )
 
     def _follow(
         self,
@@ -258,6 +262,7 @@ class DiffusionModel(Generator):
                 f"Expected latents of shape (batch, {join_shape(self.image_shape)}). "
                 f"Received: {start.shape}"
             )
+        self._warn_of_unseen_rates(sampler, schedule, steps)
         batch_size = min(check_count("batch_size", batch_size), len(start))
         followed = np.empty_like(start)
         last: dict[str, Any] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kddim.files import whole
-from kddim.images import grid, to_uint8
+from kddim.images import as_picture, grid, to_uint8
 
 
 def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title: str = "") -> Path:
@@ -89,7 +89,7 @@ def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLik
     """
     from matplotlib.figure import Figure
 
-    strips = [grid(row, len(row)) for row in rows]
+    strips = [as_picture(grid(row, len(row))) for row in rows]
     height, width = strips[0].shape[:2]
     dpi, margin = 100, 80
     size = ((width + margin) / dpi, height * len(strips) / dpi)
@@ -98,7 +98,7 @@ def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLik
         bottom = 1.0 - (index + 1) / len(strips)
         left = margin / (width + margin)
         axis = figure.add_axes((left, bottom, 1.0 - left, 1.0 / len(strips)))
-        axis.imshow(strip if strip.shape[-1] == 3 else strip[..., 0], cmap="gray", vmin=0, vmax=255)
+        axis.imshow(strip, cmap="gray", vmin=0, vmax=255)
         axis.axis("off")
         axis.text(-8, height / 2, label, ha="right", va="center", fontsize=9)
     return _save(figure, path)

@@ -237,7 +237,7 @@ def test_heun_is_heun_but_for_the_step_to_clean_images(spacing, steps):
     """
     scheduler = make("HeunDiscreteScheduler", steps, timestep_spacing=spacing)
     expected = their_heun(scheduler, mixture_noise)
-    actual = ours(samplers.Heun(times=grid(scheduler)), NOISE, steps)
+    actual = ours(samplers.Heun(variable="sigma", times=grid(scheduler)), NOISE, steps)
     np.testing.assert_allclose(actual[:-1], expected[:-1], atol=1e-5)
     noise_rate, signal_rate = rates_at(scheduler.timesteps[-1])
     pred_noise = mixture_noise(actual[-2], noise_rate, signal_rate)
@@ -250,5 +250,7 @@ def test_the_last_step_of_heun_is_nearer_to_the_exact_flow_here():
     exact = exact_flow(NOISE, np.sqrt(1.0 / ALPHA_BARS[-1] - 1.0), 0.0)
     for steps in (10, 20, 40):
         scheduler = make("HeunDiscreteScheduler", steps, timestep_spacing="trailing")
-        actual = ours(samplers.Heun(times=grid(scheduler)), NOISE, steps, gaussian_noise)[-1]
+        actual = ours(
+            samplers.Heun(variable="sigma", times=grid(scheduler)), NOISE, steps, gaussian_noise
+        )[-1]
         assert error(actual, exact) < 0.5 * error(their_heun(scheduler, gaussian_noise)[-1], exact)

@@ -1,5 +1,6 @@
 """Experiments: what they find, what they leave, and how they are stopped and taken up."""
 
+import contextlib
 import csv
 import json
 
@@ -13,7 +14,7 @@ import kddim
 from kddim import cli, evaluation, experiments
 from kddim.experiments import Consistency, Generation, Interpolation, Reconstruction, Sweep
 from kddim.experiments.ledger import Ledger, fingerprint
-from kddim.experiments.progress import duration
+from kddim.experiments.progress import Progress, duration
 from kddim.metrics.encoders import Encoder
 
 
@@ -307,6 +308,10 @@ def test_commands_of_the_experiments(saved, tmp_path, capsys):
         (["sweep", "MODEL", "digits", "--steps", "a"], "expected integers separated by commas"),
         (["sweep", "MODEL", "digits", "--sampler", "heun:beta=1"], "Expected options of heun among"),
         (["sweep", "MODEL", "digits", "--metric", "fod"], "Expected metrics among"),
+        (["sweep", "MODEL", "digits", "--sampler", "heun:alpha=abc"], "Expected options of heun such"),
+        (["sweep", "MODEL", "digits", "--sampler", "ddim:eta"], "as name:option=value"),
+        (["generate", "MODEL", "--sampler", "ddim:clip=1", "-o", "x.png"], "Expected options of ddim"),
+        (["consistency", "MODEL", "--batch-size", "0"], "'--batch-size'"),
         (["sweep", "MODEL", "digits", "--eta", "-1"], "Expected `eta` of at least 0"),
         (["reconstruct", "MODEL", "digits", "--sampler", "ddpm"], "Expected a deterministic sampler"),
         (["generate", "MODEL", "--animate", "-o", "x.png"], "a .gif or a .webp file"),
@@ -324,3 +329,102 @@ def test_bad_input_is_one_line(saved, arguments, message, capsys, tmp_path, monk
     assert message in error
     assert "\n" not in error.split("kddim: error: ")[-1]
     assert {p.name for p in tmp_path.iterdir()} == before
+
+
+def test_the_progress_counts_every_evaluation(model, tmp_path, monkeypatch):
+    """Heun's steps take two; the bar must end full."""
+    from kddim.experiments import base
+
+    counted = []
+
+    @contextlib.contextmanager
+    def show(model, what, evaluations, batch_size, verbose):
+        yield Progress(counted.append, lambda line: None)
+        assert sum(counted) == evaluations
+
+    monkeypatch.setattr(base, "show_progress", show)
+    Generation(model=model, num_images=5, batch_size=2, sampler="heun").run(tmp_path / "a.png")
+    assert sum(counted) == 3 * 40
+
+
+def test_an_animated_folder_goes_on_in_its_second_half(model, tmp_path, monkeypatch):
+    experiment = Generation(model=model, num_images=3, diffusion_steps=2, animate=True)
+    frames = Generation.frames
+
+    def stop(self, *args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Generation, "frames", stop)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(Generation, "frames", frames)
+    experiment.run(tmp_path / "out")
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["00000.png", "00001.png", "00002.png", "animation.gif", "grid.png"]
+
+
+def test_an_animation_shows_all_its_images_whatever_the_batch_size(model):
+    animation = experiments.Animation(model=model, num_images=5, batch_size=2)
+    assert animation.batch_size == 5
+
+
+def test_rows_that_share_a_sampler_are_both_there(model, reference, tmp_path):
+    rows = make_sweep(model, reference, samplers={"a": "ddim", "b": "ddim"}).run(tmp_path / "out")
+    assert [row["sampler"] for row in rows] == ["a", "a", "b", "b"]
+    assert rows[0]["kid"] == rows[2]["kid"]
+    assert len(experiments.samplers_of_etas([1e-7, 1.1e-7])) == 2
+
+
+def test_a_damaged_record_is_refused_and_a_damaged_array_computed_again(model, tmp_path, caplog):
+    consistency = Consistency(model=model, steps=(2, 3), num_images=2)
+    consistency.run(tmp_path / "out")
+    (tmp_path / "out" / "arrays" / "2 steps.npy").write_bytes(b"")
+    caplog.set_level("INFO", "kddim")
+    consistency.run(tmp_path / "out")
+    assert "1 of 2 parts to do" in caplog.text
+    for content in ("{", '{"cells": {}}', '{"settings": {}, "cells": [], "arrays": []}'):
+        (tmp_path / "out" / "record.json").write_text(content)
+        with pytest.raises(ValueError, match="which is damaged"):
+            consistency.run(tmp_path / "out")
+    consistency.run(tmp_path / "out", overwrite=True)
+
+
+def test_another_precision_is_another_experiment(model, tmp_path):
+    images = np.random.default_rng(0).random((4, 8, 8, 1)).astype("float32")
+    small = kddim.DiffusionModel(8, (4, 8), 1, channels=1)
+    small.normalizer.adapt(images)
+    small.save(tmp_path / "m.keras")
+    Consistency(model=small, steps=(2,), num_images=2).run(tmp_path / "out")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="dtype 'float32', now"):
+        Consistency(model=loaded, steps=(2,), num_images=2).run(tmp_path / "out")
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_images_of_any_number_of_channels_are_drawn_as_panels(channels, tmp_path):
+    noisy, variances = keras.Input((8, 8, channels)), keras.Input((1, 1, 1))
+    network = keras.Model([noisy, variances], noisy * ops.sqrt(variances))
+    model = kddim.DiffusionModel(8, channels=channels, network=network)
+    model.normalizer.adapt(np.random.default_rng(0).random((9, 8, 8, channels)))
+    Interpolation(model=model, num_pairs=1, num_images=2, grid_size=2, diffusion_steps=2).run(
+        tmp_path / "a"
+    )
+    Consistency(model=model, steps=(2,), num_images=2).run(tmp_path / "b")
+    strips = Image.open(tmp_path / "a" / "strips.png").size
+    assert Image.open(tmp_path / "a" / "animation.gif").size[0] == 72 * channels
+    assert Image.open(tmp_path / "b" / "consistency.png").size[0] >= strips[0]
+
+
+def test_dots_in_names(model, tmp_path, monkeypatch):
+    model.save(tmp_path / "m.best.keras")
+    monkeypatch.chdir(tmp_path)
+    assert command("consistency", "m.best.keras", "--steps", "2", "-n", 2) == 0
+    assert (tmp_path / "m_best_consistency" / "consistency.png").exists()
+    assert command("consistency", "m.best.keras", "--steps", "2", "-n", 2, "-o", "v1.0") == 0
+    assert (tmp_path / "v1.0" / "consistency.png").exists()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert command("generate", "../m.best.keras", "-n", 2, "--diffusion-steps", 1, "-o", ".") == 0
+    assert (tmp_path / "empty" / "00001.png").exists()

@@ -123,7 +123,7 @@ def generation_options(function: Callable) -> Callable:
     """Adds `--schedule` and `--batch-size`."""
     options = (
         click.option("--schedule", help="Noise schedule to sample on.  [default: that of training]"),
-        click.option("--batch-size", type=int, default=64, show_default=True, help="Images computed at once."),
+        click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images computed at once."),
     )  # fmt: skip
     return _with_options(function, options)
 
@@ -184,7 +184,8 @@ def experiment_output(output: str | None, model: str, name: str) -> Path:
     if output:
         return Path(output)
     path = Path(model)
-    return path / name if path.is_dir() else path.with_name(f"{path.stem}_{name}")
+    folder = f"{path.stem.replace('.', '_')}_{name}"
+    return path / name if path.is_dir() else path.with_name(folder)
 
 
 def make_sampler(specification: str, eta: float | None = None) -> Any:
@@ -199,8 +200,13 @@ def make_sampler(specification: str, eta: float | None = None) -> Any:
     """
     from kddim import samplers
 
-    name, _, words = specification.partition(":")
-    options = dict(word.partition("=")[::2] for word in words.split(",") if word)
+    name, _, text = specification.partition(":")
+    words = [word for word in text.split(",") if word]
+    if any("=" not in word for word in words):
+        raise ValueError(
+            f"Expected a sampler as name:option=value,option=value. Received: {specification!r}"
+        )
+    options = dict(word.split("=", 1) for word in words)
     sampler = samplers.get(name)
     if eta is not None:
         if not isinstance(sampler, samplers.DDIM):
@@ -214,7 +220,13 @@ def make_sampler(specification: str, eta: float | None = None) -> Any:
         raise ValueError(
             f"Expected options of {name} among {', '.join(known)}. Received: {', '.join(unknown)}"
         )
-    return type(sampler)(**{key: _value(key, text) for key, text in options.items()})
+    try:
+        return type(sampler)(**{key: _value(key, text) for key, text in options.items()})
+    except TypeError as error:  # a word where a number belongs, and the like
+        raise ValueError(
+            f"Expected options of {name} such as {sampler.get_config()}. "
+            f"Received: {specification!r}"
+        ) from error
 
 
 def _value(key: str, text: str) -> Any:

@@ -49,18 +49,12 @@ def generate(
         )
     check = runs.check_output if alone else check_images_output
     check(output, overwrite)
-    options = {
-        "model": runs.load_model(model),
-        "diffusion_steps": diffusion_steps,
-        "sampler": make_sampler(sampler, eta),
-        **common,
-    }
-    shown = Animation(num_images=min(8, num_images), **options)
-    running = {"overwrite": overwrite, "verbose": interactive()}
-    if not alone:
-        Generation(num_images=num_images, **options).run(output, **running)
-        click.echo(f"{num_images} images: {output}")
-        output /= "animation.gif"
-    if animate:
-        shown.run(output, **running)
-        click.echo(f"animation: {output}")
+    options = {"diffusion_steps": diffusion_steps, "sampler": make_sampler(sampler, eta), **common}
+    loaded = runs.load_model(model)
+    experiment: Animation | Generation
+    if alone:
+        experiment = Animation(model=loaded, num_images=min(8, num_images), **options)
+    else:
+        experiment = Generation(model=loaded, num_images=num_images, animate=animate, **options)
+    experiment.run(output, overwrite=overwrite, verbose=interactive())
+    click.echo(f"{experiment.num_images} images: {output}")

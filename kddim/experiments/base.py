@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,6 +42,10 @@ class Experiment(abc.ABC):
     # What the folder receives, by ending; an output of that ending is this file alone.
     products: ClassVar[dict[str, str]] = {}
 
+    def __post_init__(self):
+        if isinstance(self.batch_size, bool) or not self.batch_size >= 1:
+            raise ValueError(f"Expected `batch_size` of at least 1. Received: {self.batch_size}")
+
     # What a subclass defines.
 
     @abc.abstractmethod
@@ -64,6 +68,10 @@ class Experiment(abc.ABC):
             key: of the cell.
             callback: to be given to `generate`, `encode` and their like.
         """
+
+    @abc.abstractmethod
+    def sampler_of(self, key: str) -> samplers.Sampler:
+        """The sampler of a cell."""
 
     @abc.abstractmethod
     def write(self, ledger: Ledger) -> None:
@@ -90,8 +98,11 @@ class Experiment(abc.ABC):
                 and `overwrite` is not set; an ending that is none of `products`.
         """
         output = Path(output)
-        if not output.suffix or output.is_dir():
-            return self._run_in(Ledger(output, self.all_settings(), overwrite=overwrite), verbose)
+        ending = output.suffix[1:]  # v1.0 is a folder's name
+        if not (ending.isascii() and ending.isalpha()) or output.is_dir():
+            ledger = Ledger(output, self.all_settings(), overwrite=overwrite)
+            hint = " without --overwrite" if overwrite else ""
+            return self._run_in(ledger, verbose, hint)
         if output.suffix.lower() not in self.products:
             raise ValueError(
                 f"Expected a folder, or a file ending {' or '.join(self.products)}. "
@@ -103,7 +114,7 @@ class Experiment(abc.ABC):
             os.replace(ledger.folder / self.products[output.suffix.lower()], output)
         return results
 
-    def _run_in(self, ledger: Ledger, verbose: int) -> list[dict[str, Any]]:
+    def _run_in(self, ledger: Ledger, verbose: int, hint: str = "") -> list[dict[str, Any]]:
         cells = self.cells()
         left = {key: batches for key, batches in cells.items() if key not in ledger}
         what = f"{self.name}: {len(left)} of {len(cells)} parts to do"
@@ -111,13 +122,14 @@ class Experiment(abc.ABC):
         try:
             with show_progress(self.model, what, *budget, verbose) as progress:
                 for key in left:
-                    result, array = self.compute(key, progress.callback)
+                    per_step = self.sampler_of(key).num_evaluations(1)
+                    result, array = self.compute(key, progress.callback(per_step))
                     ledger.record(key, result, array)
                     if words := summary(result):
                         progress.tell(f"{key}: {words}")
                     self.write(ledger)
         except KeyboardInterrupt:
-            log.info("stopped; the same command goes on from here")
+            log.info("stopped; the same command%s goes on from here", hint)
             raise
         if not left:
             self.write(ledger)
@@ -130,7 +142,7 @@ class Experiment(abc.ABC):
             "model": fingerprint(self.model),
             "schedule": str(self.sampling_schedule),
             "seed": self.seed,
-            "batch_size": self.batch_size,
+            "dtype": _dtype(self.model),
         } | self.settings()
 
     @property
@@ -154,13 +166,19 @@ def check_several(name: str, values: Any) -> tuple[int, ...]:
     Raises:
         ValueError: there is none, or one that is no such int, or one twice.
     """
-    values = tuple(values)
+    values = tuple(values) if isinstance(values, Iterable) else (values,)
     counts = [hasattr(v, "__index__") and not isinstance(v, bool) and v >= 1 for v in values]
     if not values or not all(counts) or len(set(values)) < len(values):
         raise ValueError(
             f"Expected `{name}` as different ints of at least 1. Received: {list(values)}"
         )
     return tuple(int(v) for v in values)
+
+
+def _dtype(model: DiffusionModel) -> str:
+    """The precision that the network was loaded with, which its file does not say."""
+    layers = model.ema_network._flatten_layers(include_self=False)
+    return ", ".join(sorted({layer.dtype_policy.name for layer in layers}))
 
 
 def summary(result: Mapping[str, Any]) -> str:

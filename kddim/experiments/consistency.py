@@ -39,6 +39,7 @@ class Consistency(Experiment):
     products: ClassVar[dict[str, str]] = {".csv": "consistency.csv", ".png": "consistency.png"}
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "steps", tuple(sorted(check_several("steps", self.steps))))
         object.__setattr__(self, "sampler", samplers.get(self.sampler))
         if self.num_images < 2:
@@ -50,6 +51,9 @@ class Consistency(Experiment):
             "num_images": self.num_images,
             "sampler": repr(self.sampler),
         }
+
+    def sampler_of(self, key: str) -> samplers.Sampler:
+        return self.sampler
 
     def cells(self) -> dict[str, int]:
         return {

@@ -14,6 +14,9 @@ from kddim.experiments.ledger import Ledger, unfinished
 from kddim.image_files import check_images_output, write_images
 from kddim.samplers.times import check_steps
 
+_SHOWN = 8  # images in the animation of many
+_FRAMES = "frames"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Images(Experiment):
@@ -33,14 +36,27 @@ class _Images(Experiment):
     sampler: Any = "ddim"
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "sampler", samplers.get(self.sampler))
         check_steps(self.diffusion_steps)
-        if self.num_images < 1 or self.batch_size < 1:
-            raise ValueError(
-                "Expected `num_images` and `batch_size` of at least 1. "
-                f"Received: {self.num_images} and {self.batch_size}"
-            )
+        if self.num_images < 1:
+            raise ValueError(f"Expected `num_images` of at least 1. Received: {self.num_images}")
         object.__setattr__(self, "batch_size", min(self.batch_size, self.num_images))
+
+    def sampler_of(self, key: str) -> samplers.Sampler:
+        return self.sampler
+
+    def frames(self, num_images: int, callback: Callable) -> np.ndarray:
+        """One grid of the first images a step, noisy above and predicted below."""
+        recorder = Recorder(self.model.denormalize, num_images, self.diffusion_steps)
+
+        def record(*step: Any) -> None:
+            callback(*step)
+            recorder(*step)
+
+        options = {"batch_size": num_images, "callback": record}
+        self.generate(num_images, self.diffusion_steps, self.sampler, **options)
+        return np.stack(recorder.frames)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -50,8 +66,15 @@ class _Images(Experiment):
         }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Generation(_Images):
-    """The images of a seed: a folder of PNG files, a grid, or an array."""
+    """The images of a seed: a folder of PNG files, a grid, or an array.
+
+    Args:
+        animate: a folder receives `animation.gif` of the first 8 images too.
+    """
+
+    animate: bool = False
 
     name = "generation"
 
@@ -72,18 +95,30 @@ class Generation(_Images):
         Raises:
             ValueError: something is there and `overwrite` is not set; another ending.
         """
-        output = check_images_output(output, overwrite)
+        output = check_images_output(os.path.abspath(output), overwrite)
+        if self.animate and output.suffix.lower() in (".png", ".npz"):
+            raise ValueError(f"Expected a folder for images and animation. Received: {output}")
         with unfinished(output, self.all_settings()) as ledger:
             results = self._run_in(ledger, verbose)
-            images = np.concatenate([ledger.array(key) for key in self.cells()])
-            write_images(images, output, overwrite=overwrite)
+            images = [ledger.array(key) for key in self.cells() if key != _FRAMES]
+            write_images(np.concatenate(images), output, overwrite=overwrite)
+            if self.animate:
+                save_animation(output / "animation.gif", list(ledger.array(_FRAMES)))
         return results
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"batch_size": self.batch_size, "animate": self.animate}
 
     def cells(self) -> dict[str, int]:
         batches = self.num_evaluations(self.sampler, self.diffusion_steps, 1)
-        return {f"from {start}": batches for start in range(0, self.num_images, self.batch_size)}
+        starts = range(0, self.num_images, self.batch_size)
+        cells = {f"from {start}": batches for start in starts}
+        return cells | ({_FRAMES: batches} if self.animate else {})
 
     def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
+        if key == _FRAMES:
+            frames = self.frames(min(_SHOWN, self.num_images), callback)
+            return {"frames": len(frames)}, frames
         start = int(key.split()[1])
         images = self.generate(
             self.batch_size, self.diffusion_steps, self.sampler, start=start, callback=callback
@@ -100,20 +135,17 @@ class Animation(_Images):
     name = "animation"
     products: ClassVar[dict[str, str]] = {".gif": "animation.gif", ".webp": "animation.webp"}
 
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "batch_size", self.num_images)  # one batch shows them all
+
     def cells(self) -> dict[str, int]:
-        return {"frames": self.num_evaluations(self.sampler, self.diffusion_steps, self.num_images)}
+        return {_FRAMES: self.num_evaluations(self.sampler, self.diffusion_steps, self.num_images)}
 
     def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
-        recorder = Recorder(self.model.denormalize, self.batch_size, self.diffusion_steps)
-
-        def record(*step: Any) -> None:
-            callback(*step)
-            recorder(*step)
-
-        self.generate(self.batch_size, self.diffusion_steps, self.sampler, callback=record)
-        return {"frames": len(recorder.frames)}, np.stack(recorder.frames)
+        frames = self.frames(self.num_images, callback)
+        return {"frames": len(frames)}, frames
 
     def write(self, ledger: Ledger) -> None:
-        frames = list(ledger.array("frames"))
         for name in self.products.values():
-            save_animation(ledger.folder / name, frames)
+            save_animation(ledger.folder / name, list(ledger.array(_FRAMES)))

@@ -46,6 +46,7 @@ class Interpolation(Experiment):
     }
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "sampler", samplers.get(self.sampler))
         if min(self.num_images, self.grid_size) < 2 or self.num_pairs < 1:
             raise ValueError(
@@ -66,6 +67,9 @@ class Interpolation(Experiment):
             "diffusion_steps": self.diffusion_steps,
             "sampler": repr(self.sampler),
         }
+
+    def sampler_of(self, key: str) -> samplers.Sampler:
+        return self.sampler
 
     def cells(self) -> dict[str, int]:
         return {

@@ -45,6 +45,7 @@ class Ledger:
         self.folder = Path(folder)
         self.settings = json.loads(json.dumps(settings))
         self.cells: dict[str, dict[str, Any]] = {}
+        self._arrays: set[str] = set()
         record = None if overwrite else self._read()
         if record is None:
             runs.check_output(self.folder, overwrite)
@@ -52,7 +53,9 @@ class Ledger:
                 raise ValueError(f"Expected a folder as output. Received: {folder}, a file")
         else:
             self._check_settings(record["settings"])
-            self.cells = record["cells"]
+            self._arrays = {key for key in record["arrays"] if self._is_whole(key)}
+            lost = set(record["arrays"]) - self._arrays
+            self.cells = {k: v for k, v in record["cells"].items() if k not in lost}
 
     def __contains__(self, key: str) -> bool:
         return key in self.cells
@@ -60,14 +63,20 @@ class Ledger:
     def record(self, key: str, result: Mapping[str, Any], array: np.ndarray | None = None) -> None:
         """Keeps what a cell gave; on the disk when this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.cells:
+            self._write()  # so that the folder is known to be this experiment's
         if array is not None:
             path = self._array_path(key)
             path.parent.mkdir(exist_ok=True)
             with whole(path) as partial:
                 np.save(partial, array)
+            self._arrays.add(key)
         self.cells[key] = dict(result)
-        content = {"settings": self.settings, "cells": self.cells, "versions": runs.versions()}
-        runs.write_json(self.folder / self.NAME, content)
+        self._write()
+
+    def _write(self) -> None:
+        content = {"settings": self.settings, "cells": self.cells, "arrays": sorted(self._arrays)}
+        runs.write_json(self.folder / self.NAME, content | {"versions": runs.versions()})
 
     def array(self, key: str) -> np.ndarray:
         """The array that `record` was given with a cell."""
@@ -76,12 +85,29 @@ class Ledger:
     def _array_path(self, key: str) -> Path:
         return self.folder / "arrays" / f"{key}.npy"
 
-    def _read(self) -> dict[str, Any] | None:
+    def _is_whole(self, key: str) -> bool:
         try:
-            content = json.loads((self.folder / self.NAME).read_text())
-        except (OSError, ValueError):
+            self.array(key)
+        except (OSError, ValueError, EOFError):
+            return False
+        return True
+
+    def _read(self) -> dict[str, Any] | None:
+        path = self.folder / self.NAME
+        if not path.is_file():
             return None
-        return content if isinstance(content, dict) and "cells" in content else None
+        kinds = {"settings": dict, "cells": dict, "arrays": list}
+        try:
+            content = json.loads(path.read_text())
+            sound = all(isinstance(content[key], kind) for key, kind in kinds.items())
+        except (OSError, ValueError, KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise ValueError(
+                f"Expected the record of an experiment. Received: {path}, which is damaged. Choose "
+                "another output, or start anew with --overwrite (overwrite=True)."
+            )
+        return content
 
     def _check_settings(self, before: Mapping[str, Any]) -> None:
         differing = [
@@ -103,7 +129,7 @@ def unfinished(output: str | os.PathLike, settings: Mapping[str, Any]) -> Iterat
 
     What was left there by a run with other settings is dropped, after a line in the log.
     """
-    output = Path(output)
+    output = Path(os.path.abspath(output))
     folder = output.with_name(f".{output.name}.unfinished")
     try:
         ledger = Ledger(folder, settings)
@@ -119,6 +145,11 @@ def fingerprint(model: DiffusionModel) -> str:
     """A hash of what generation reads of a model: alike for models that generate alike."""
     config = {k: v for k, v in model.get_config().items() if k not in ("name", "seed", "ema")}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for variable in [*model.ema_network.variables, *model.normalizer.variables]:
+    normalizer = model.normalizer
+    for variable in [
+        *model.ema_network.variables,
+        normalizer.adapt_mean,
+        normalizer.adapt_variance,
+    ]:
         digest.update(np.ascontiguousarray(to_numpy(variable.value)).tobytes())
     return digest.hexdigest()[:16]

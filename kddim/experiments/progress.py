@@ -19,17 +19,17 @@ class Progress:
     """Counts what is done.
 
     Args:
-        advance: counts one more evaluation of a batch.
+        advance: counts so many more evaluations of a batch.
         tell: writes a line, above the bar where there is one.
     """
 
-    def __init__(self, advance: Callable[[], None], tell: Callable[[str], None]):
+    def __init__(self, advance: Callable[[int], None], tell: Callable[[str], None]):
         self._advance = advance
         self.tell = tell
 
-    def callback(self, step: int, noisy_images: Any, pred_images: Any) -> None:
-        """A callback of samplers."""
-        self._advance()
+    def callback(self, evaluations: int) -> Callable:
+        """A callback of samplers whose steps take so many evaluations."""
+        return lambda step, noisy_images, pred_images: self._advance(evaluations)
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def show_progress(
     else:
         log.info("%s, all are there", what)
     if not verbose or not evaluations:
-        yield Progress(lambda: None, log.info)
+        yield Progress(lambda count: None, log.info)
         return
     from rich import progress as rich
 
@@ -62,7 +62,8 @@ def show_progress(
     with rich.Progress(*columns) as bar:
         task = bar.add_task("", total=evaluations)
         yield Progress(
-            lambda: bar.advance(task), lambda line: bar.console.print(line, highlight=False)
+            lambda count: bar.advance(task, count),
+            lambda line: bar.console.print(line, highlight=False),
         )
 
 

@@ -50,6 +50,7 @@ class Reconstruction(Experiment):
     }
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "images", check_images(self.images, self.model.image_shape))
         object.__setattr__(self, "steps", check_several("steps", self.steps))
         object.__setattr__(self, "sampler", samplers.get(self.sampler))
@@ -62,6 +63,9 @@ class Reconstruction(Experiment):
             "mean pixel": float(self.images.mean(dtype="float64")),
             "sampler": repr(self.sampler),
         }
+
+    def sampler_of(self, key: str) -> samplers.Sampler:
+        return self.sampler
 
     def cells(self) -> dict[str, int]:
         return {
@@ -83,7 +87,7 @@ class Reconstruction(Experiment):
         return {
             "diffusion_steps": steps,
             "mean_squared_error": float(errors.mean()),
-            "standard_error": float(errors.std() / np.sqrt(len(errors))),
+            "standard_error": _standard_error(errors),
             "latent_std": float(encoded.std(dtype="float64")),
         }, decoded[:_SHOWN]
 
@@ -105,3 +109,8 @@ class Reconstruction(Experiment):
         pictures = [self.images[:_SHOWN], *(ledger.array(key) for key in keys)]
         labels = ["real", *(f"S = {row['diffusion_steps']}" for row in rows)]
         plot_rows(pictures, labels, ledger.folder / "reconstruction.png")
+
+
+def _standard_error(values: np.ndarray) -> float:
+    """Of the mean; NaN of one value, which tells nothing."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import keras
 import numpy as np
 
 from kddim import samplers as known_samplers
@@ -32,7 +33,7 @@ def samplers_of_etas(etas: Sequence[float | str], times: Any = "uniform") -> dic
         times: their grid.
     """
     return {
-        "sigma-hat" if eta == "large" else f"eta={float(eta):g}": (
+        "sigma-hat" if eta == "large" else f"eta={float(eta):.12g}": (
             known_samplers.DDPM(variance="large", times=times)
             if eta == "large"
             else known_samplers.DDIM(eta=float(eta), times=times)
@@ -79,6 +80,7 @@ class Sweep(Experiment):
     }
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "steps", check_several("steps", self.steps))
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
         chosen = {name: known_samplers.get(sampler) for name, sampler in self.samplers.items()}
@@ -92,7 +94,9 @@ class Sweep(Experiment):
         object.__setattr__(self, "batch_size", min(self.batch_size, self.num_images))
 
     def settings(self) -> dict[str, Any]:
-        return self.reference.protocol(self.num_images, self.metrics)
+        # Seconds are those of a backend and a batch size.
+        cost = {"backend": keras.backend.backend(), "batch_size": self.batch_size}
+        return self.reference.protocol(self.num_images, self.metrics) | cost
 
     def cells(self) -> dict[str, int]:
         return {
@@ -100,13 +104,15 @@ class Sweep(Experiment):
             for key, (name, steps) in self._settings_of_cells().items()
         }
 
-    def _settings_of_cells(self) -> dict[str, tuple[str, int]]:
+    def _key(self, name: str, steps: int) -> str:
         """A name of a row may come to mean another sampler; what a sampler is does not."""
-        return {
-            f"{sampler}, {steps} steps": (name, steps)
-            for name, sampler in self.samplers.items()
-            for steps in self.steps
-        }
+        return f"{self.samplers[name]}, {steps} steps"
+
+    def _settings_of_cells(self) -> dict[str, tuple[str, int]]:
+        return {self._key(name, s): (name, s) for name in self.samplers for s in self.steps}
+
+    def sampler_of(self, key: str) -> known_samplers.Sampler:
+        return self.samplers[self._settings_of_cells()[key][0]]
 
     def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], None]:
         name, steps = self._settings_of_cells()[key]
@@ -127,15 +133,19 @@ class Sweep(Experiment):
         return row | {"seconds": round(seconds, 3)}, None
 
     def run(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """As `Experiment.run`; each row begins with its `sampler`."""
-        return self._with_names(dict(zip(self.cells(), super().run(*args, **kwargs))))
+        """As `Experiment.run`; one row a sampler and number of steps."""
+        return self._rows(dict(zip(self.cells(), super().run(*args, **kwargs))))
 
-    def _with_names(self, cells: Mapping[str, Any]) -> list[dict[str, Any]]:
-        settings = self._settings_of_cells()
-        return [{"sampler": settings[key][0]} | cells[key] for key in settings if key in cells]
+    def _rows(self, cells: Mapping[str, Any]) -> list[dict[str, Any]]:
+        pairs = [(name, steps) for name in self.samplers for steps in self.steps]
+        return [
+            {"sampler": name} | cells[self._key(name, steps)]
+            for name, steps in pairs
+            if self._key(name, steps) in cells
+        ]
 
     def write(self, ledger: Ledger) -> None:
-        rows = self._with_names(ledger.cells)
+        rows = self._rows(ledger.cells)
         write_csv(ledger.folder / "sweep.csv", rows)
         protocol = [f"- {k.replace('_', ' ')}: {v}" for k, v in ledger.settings.items()]
         notes = "\n".join([NOTES, *self._linearity(rows), "", *protocol])

@@ -24,7 +24,8 @@ class AdamsBashforth(Multistep):
     keep their order on every grid.
 
     Args:
-        order: 1 to 4; the first steps are of lower order.
+        order: 1 to 4; the first steps are of lower order. Orders 3 and 4 want some ten
+            steps: of fewer they extrapolate too far, most of all on "log_snr".
         times: see `Sampler`.
         clip: see `Sampler`.
     """

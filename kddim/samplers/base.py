@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -80,15 +80,15 @@ class Sampler(registry.Configurable, abc.ABC):
         """Whether steps add fresh noise; then `step` is given some."""
         return False
 
+    # Options that `coefficients` alone reads: samplers that differ in them share a step.
+    host_options: ClassVar[tuple[str, ...]] = ()
+
     @property
     def compile_key(self) -> Hashable:
-        """Samplers of one key share a compiled step.
-
-        What only `coefficients` depends on, such as the grid, should not be in it; the
-        function `step` should, since subclasses may override it. The sampler itself is
-        always a right key.
-        """
-        return self
+        """Samplers of one key share a compiled step: all options but `host_options`."""
+        names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        static = tuple((n, getattr(self, n)) for n in names if n not in self.host_options)
+        return type(self), self.stochastic, static
 
     @abc.abstractmethod
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
@@ -208,3 +208,17 @@ class Sampler(registry.Configurable, abc.ABC):
             return pred_noises, pred_images
 
         return wrapped
+
+
+def check_signal(sampler: Sampler, rates: Rates) -> None:
+    """Refuses rates without signal, for methods that divide by it.
+
+    Raises:
+        ValueError: a signal rate is 0.
+    """
+    if rates.signal.min() < 1e-6:
+        raise ValueError(
+            f"{type(sampler).__name__} expects a signal rate above zero at every step, since it "
+            f"divides by it. Received: {rates.signal.min():.1e}. Use another schedule, or the "
+            "samplers ddim or dpm_solver_pp."
+        )

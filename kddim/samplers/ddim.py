@@ -14,9 +14,7 @@ class Ancestral(Sampler):
 
     eta: float
 
-    @property
-    def compile_key(self):
-        return type(self).step, self.clip, self.stochastic
+    host_options = ("times", "eta", "variance")
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         """Eq. 16's `sigma`, and the scale that Eq. 12 leaves for the predicted noise.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kddim.samplers import times as time_grids
-from kddim.samplers.base import Clip, Rates, Sampler
+from kddim.samplers.base import Clip, Rates, Sampler, check_signal
 from kddim.samplers.times import Times
 
 
@@ -17,26 +17,29 @@ class Heun(Sampler):
 
     With `y = noisy / signal_rate` and `sigma = noise_rate / signal_rate` the process is
     `dy = pred_noise dsigma` (DDIM paper, Eq. 14). A trial step goes the fraction `alpha`
-    of the way to the next sigma; the noises predicted at both ends are averaged with
-    weights `1 - 1 / (2 alpha)` and `1 / (2 alpha)`. `alpha=1` is Heun's method (Karras
-    et al., NeurIPS 2022, arXiv 2206.00364, Algorithm 1), 1/2 the midpoint method, 2/3
-    Ralston's.
+    of the way; the noises predicted at both ends are averaged. `alpha=1` is Heun's
+    method, 1/2 the midpoint method, 2/3 Ralston's.
+
+    `variable` says of what the way consists. With "sigma" the weights are
+    `1 - 1 / (2 alpha)` and `1 / (2 alpha)`, as in Karras et al. (NeurIPS 2022, arXiv
+    2206.00364, Algorithms 1 and 3); a step that spans almost all of sigma, as the first
+    one of few uniform times does, then goes wrong. With "angle" the two predictions are
+    interpolated linearly in `phi = atan(sigma)`, which is integrated against `dsigma`:
+    the same order, and no harm from long steps.
 
     Where the next image is clean (noise rate 0) and `alpha` is 1, the trial step goes
     half of the way: predictions at no noise at all would divide by it. Karras et al.
     fall back to first order there.
 
-    The slope is averaged over sigma, and a step that spans almost all of it is inaccurate:
-    from a schedule that ends near pure noise ("nichol_dhariwal", "sigmoid"), sample with
-    `times="log_snr"`.
-
     Args:
         alpha: in (0, 1].
+        variable: "angle" or "sigma".
         times: see `Sampler`.
         clip: see `Sampler`.
     """
 
     alpha: float = 1.0
+    variable: str = "angle"
     times: Times = "uniform"
     clip: Clip = None
 
@@ -44,10 +47,12 @@ class Heun(Sampler):
         super().__post_init__()
         if not 0.0 < self.alpha <= 1.0:
             raise ValueError(f"Expected `alpha` in (0, 1]. Received: {self.alpha}")
+        if self.variable not in ("angle", "sigma"):
+            raise ValueError(
+                f"Unknown variable: expected 'angle' or 'sigma'. Received: {self.variable!r}"
+            )
 
-    @property
-    def compile_key(self):
-        return type(self).step, self.clip
+    host_options = ("times", "alpha", "variable")
 
     def num_evaluations(self, diffusion_steps: int) -> int:
         return 2 * time_grids.check_steps(diffusion_steps)
@@ -58,26 +63,32 @@ class Heun(Sampler):
         Raises:
             ValueError: a signal rate of 0, by which the method divides.
         """
-        if rates.signal.min() < 1e-6:
-            raise ValueError(
-                "Heun expects a signal rate above zero at every step, since it divides by it. "
-                f"Received: {rates.signal.min():.1e}. Use another schedule, or the samplers "
-                "ddim or dpm_solver_pp."
-            )
+        check_signal(self, rates)
         to_clean = (rates.next_noise == 0.0) & (self.alpha == 1.0)
         alpha = np.where(to_clean, 0.5, self.alpha)
-        sigma, next_sigma = rates.noise / rates.signal, rates.next_noise / rates.next_signal
-        trial_sigma = sigma + alpha * (next_sigma - sigma)
-        trial_signal = 1.0 / np.sqrt(1.0 + trial_sigma**2)
+        trial = self._trial_in_sigma if self.variable == "sigma" else self._trial_in_angle
+        trial_angles, weights = trial(rates, alpha)
         return {
             "noise_rate": rates.noise,
             "signal_rate": rates.signal,
-            "trial_noise_rate": trial_sigma * trial_signal,
-            "trial_signal_rate": trial_signal,
-            "trial_weight": 0.5 / alpha,
+            "trial_noise_rate": np.sin(trial_angles),
+            "trial_signal_rate": np.cos(trial_angles),
+            "trial_weight": weights,
             "next_noise_rate": rates.next_noise,
             "next_signal_rate": rates.next_signal,
         }
+
+    def _trial_in_sigma(self, rates: Rates, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sigma, next_sigma = rates.noise / rates.signal, rates.next_noise / rates.next_signal
+        return np.arctan(sigma + alpha * (next_sigma - sigma)), 0.5 / alpha
+
+    def _trial_in_angle(self, rates: Rates, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weight is the integral of `phi - angle` over dsigma, of `trial - angle` one."""
+        angles = np.arctan2(rates.noise, rates.signal)
+        steps = np.arctan2(rates.next_noise, rates.next_signal) - angles
+        sigma, next_sigma = rates.noise / rates.signal, rates.next_noise / rates.next_signal
+        integrals = steps * next_sigma + np.log(rates.next_signal / rates.signal)
+        return angles + alpha * steps, integrals / (alpha * steps * (next_sigma - sigma))
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
         """Predicts at both ends of the trial step, and remixes with the average noise."""

@@ -34,9 +34,7 @@ class DDIMInverse(Sampler):
     times: Times = "uniform"
     clip: Clip = None
 
-    @property
-    def compile_key(self):
-        return type(self).step, self.clip
+    host_options = ("times",)
 
     def rates(self, schedule: Schedule, diffusion_steps: int) -> Rates:
         forward = super().rates(schedule, diffusion_steps)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from kddim.samplers.base import Rates, Sampler
+from kddim.samplers.base import Rates, Sampler, check_signal
 
 
 def check_order(order: int, highest: int) -> int:
@@ -30,9 +30,7 @@ class Multistep(Sampler):
 
     order: int
 
-    @property
-    def compile_key(self):
-        return type(self).step, self.clip, self.order, self.combines_noises
+    host_options = ("times",)
 
     @property
     @abc.abstractmethod
@@ -47,6 +45,8 @@ class Multistep(Sampler):
         """
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        if self.combines_noises:
+            check_signal(self, rates)
         weights = self.weights(rates)
         return {
             "noise_rate": rates.noise,

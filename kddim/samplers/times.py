@@ -29,8 +29,9 @@ def _log_snr(schedule: Schedule, fractions: np.ndarray) -> np.ndarray:
     # An end of infinite log-SNR is replaced by the SNR one thousandth away from it, at
     # the clean end DDPM's first timestep; the grid begins and ends at 1 and 0 all the same.
     ends = to_numpy(schedule.log_snr(np.array([1.0, 0.999, 1e-3, 0.0]))).astype("float64")
-    noise = ends[0] if np.isfinite(ends[0]) else ends[1]
-    clean = ends[3] if np.isfinite(ends[3]) else ends[2]
+    # Rates below a millionth, at which float32 ends, count as none.
+    noise = ends[0] if ends[0] > -27.6 else ends[1]
+    clean = ends[3] if ends[3] < 27.6 else ends[2]
     times = to_numpy(schedule.time_at_log_snr(noise + fractions * (clean - noise)))
     times = times.astype("float64")
     times[0], times[-1] = 1.0, 0.0

@@ -24,12 +24,9 @@ class SigmoidSchedule(Schedule):
 
     The papers clip `alpha_bar` at 1e-9. Here the whole curve is lifted instead,
     `m + (1 - m) alpha_bar` with `m = min_signal_rate**2`, so that it falls strictly and
-    has an inverse. With the default `m = 1e-9` the two agree to 1e-9.
-
-    A noise prediction is divided by the signal rate. The default serves it where the
-    sampler clips images or the steps are many; a `min_signal_rate` of 0.02, that of
-    `CosineSchedule`, multiplies the network's errors in the first step less. At 0
-    predict the velocity or the image.
+    has an inverse. By default it ends where `CosineSchedule` does: a noise prediction is
+    divided by the signal rate, which multiplies the network's errors. The papers' end is
+    `min_signal_rate=1e-9**0.5`; for that, or 0, predict the velocity or the image.
 
     Args:
         start: where the piece begins, below `end`.
@@ -44,7 +41,7 @@ class SigmoidSchedule(Schedule):
     start: float = -3.0
     end: float = 3.0
     tau: float = 1.0
-    min_signal_rate: float = 1e-9**0.5
+    min_signal_rate: float = 0.02
 
     def __post_init__(self):
         finite = -np.inf < self.start < self.end < np.inf and 0.0 < self.tau < np.inf
