@@ -1,9 +1,12 @@
 """What all tests share: a quiet start, no windows, and small models."""
 
 import os
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
+_CACHE = tempfile.TemporaryDirectory(prefix="kddim-cache-")
+os.environ["KDDIM_CACHE"] = _CACHE.name
 
 import keras
 import numpy as np

@@ -13,7 +13,7 @@ import kddim
 from kddim import cli, evaluation, experiments
 from kddim.experiments import Consistency, Generation, Interpolation, Reconstruction, Sweep
 from kddim.experiments.ledger import Ledger, fingerprint
-from kddim.experiments.progress import duration
+from kddim.progress import duration
 from kddim.metrics.encoders import Encoder
 
 

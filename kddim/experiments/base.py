@@ -12,7 +12,7 @@ import numpy as np
 
 from kddim import runs, samplers, schedules
 from kddim.experiments.ledger import Ledger, fingerprint, unfinished
-from kddim.experiments.progress import show_progress
+from kddim.progress import show_progress
 from kddim.model import DiffusionModel
 
 log = logging.getLogger("kddim")
