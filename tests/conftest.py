@@ -1,18 +1,21 @@
 """What all tests share: a quiet start, no windows, and small models."""
 
 import os
-import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
-_CACHE = tempfile.TemporaryDirectory(prefix="kddim-cache-")
-os.environ["KDDIM_CACHE"] = _CACHE.name
 
 import keras
 import numpy as np
 import pytest
 
 import kddim
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test reads or writes the user's cache."""
+    os.environ["KDDIM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ import kddim
 from kddim import cli, evaluation, experiments
 from kddim.experiments import Consistency, Generation, Interpolation, Reconstruction, Sweep
 from kddim.experiments.ledger import Ledger, fingerprint
-from kddim.progress import duration
 from kddim.metrics.encoders import Encoder
+from kddim.progress import duration
 
 
 @pytest.fixture(scope="module")
