@@ -61,6 +61,7 @@ def make_reference(
     if is_reference(source):
         return _from_file(source, encoder, weights, protocol)
     images = RealImages(source, image_shape, split, num_images, **loading)
+    images.check_source()
     protocol = check_protocol(protocol or "unbiased", KID_PROTOCOLS)
     encode = encoder_of("auto" if encoder is None else encoder, None, protocol, weights)
     return reference_of(

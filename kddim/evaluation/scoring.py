@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kddim import samplers
-from kddim.evaluation.floor import floor as floor_of
+from kddim.evaluation.floors import floor_of
 from kddim.evaluation.neighbours import copying, draw_neighbours
 from kddim.evaluation.references import make_reference, reference_of
 from kddim.evaluation.sources import RealImages

@@ -62,6 +62,15 @@ class RealImages:
         """Such as "validation of digits"."""
         return f"{self.split} of {self.source}"
 
+    def check_source(self) -> None:
+        """Refuses early what can be seen without decoding.
+
+        Raises:
+            ValueError: no source of images at their own sizes.
+        """
+        if self.image_shape is None:
+            len(self._native)
+
     def key(self) -> dict[str, Any]:
         """What decides the images, as JSON values: the content, not the name, of the source."""
         options = dataclasses.asdict(self) | {"source": data.fingerprint(self.source)}

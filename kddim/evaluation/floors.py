@@ -11,7 +11,7 @@ from kddim.metrics.reference import Reference
 from kddim.metrics.scores import scores
 
 
-def floor(
+def floor_of(
     reference: Reference,
     others: Reference | None,
     metrics: Sequence[str],
