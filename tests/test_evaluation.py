@@ -462,6 +462,9 @@ def test_the_floor_is_near_nothing(tmp_path, own_cache, quiet, monkeypatch):
     halves = evaluate(reference(source, num_images=60))["floor"]
     assert halves["of"] == "two halves of the real images, 30 each"
     assert "floor" not in evaluate(source, floor=False)
+    few = write_npz(tmp_path / "few.npz", 20)
+    assert evaluate(few, split="train")["floor"]["of"].endswith("8 each")
+    assert evaluate(few, split="validation", num_images=4)["floor"] == {}
     monkeypatch.setattr(floors, "scores", lambda *_: pytest.fail("not cached"))
     others = reference(source, num_images=60, encoder=flat, split="train")
     real = reference(source, num_images=60, encoder=flat, split="validation")

@@ -1,5 +1,6 @@
 """Two sets of images from anywhere: what `kddim compare` calls."""
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,8 @@ from kddim.evaluation.references import make_reference
 from kddim.metrics.reference import Reference
 from kddim.metrics.reference_files import is_reference
 from kddim.metrics.scores import METRICS, check_metrics
+
+log = logging.getLogger("kddim")
 
 
 def compare(
@@ -69,6 +72,7 @@ def _scored(real: Reference, judged: Reference, metrics: tuple[str, ...]) -> dic
         "generated": judged.description["real"],
         "generated_image_size": judged.description["image_size"],
     }
+    log.info("comparing the features: %s", ", ".join(metrics))
     found = real.score_features(judged.feature_set, metrics)
     remarks = real.remarks_on(judged.feature_set, metrics)
     return found | {"remarks": remarks, "protocol": protocol}

@@ -82,6 +82,7 @@ def evaluate(
     )
     kept: list[np.ndarray] = []
     generated = generation.features(reference, verbose, kept if neighbours is not None else None)
+    log.info("comparing the features: %s", ", ".join(metrics))
     result: dict[str, Any] = dict(reference.score_features(generated, metrics))
     if floor:
         opposite = {"validation": "train", "train": "validation"}
@@ -142,6 +143,8 @@ class _Real:
         if split is None or self.split is None:
             return None
         images = self.images(split, None if everything else self.num_images)
+        if not everything and len(images) < 8:
+            return None
         reference = self.reference
         return reference_of(
             images,
