@@ -15,6 +15,7 @@ from kddim.evaluation.floors import floor_of
 from kddim.evaluation.neighbours import copying
 from kddim.metrics import encoders, feature_set
 from kddim.metrics.encoders import Encoder
+from kddim.metrics.encoders.resizing import Resize
 from kddim.metrics.scores import scores
 from kddim.progress import show_batches
 
@@ -398,13 +399,27 @@ def test_sources_without_images_of_their_own_sizes_are_refused(tmp_path):
 
 
 @pytest.mark.backend
-def test_images_of_differing_sizes_are_encoded_as_alone(mobilenet_file):
+def test_images_of_differing_sizes_are_encoded_as_alone():
     random = np.random.default_rng(0)
     images = [random.random((*size, 3), "float32") for size in ((40, 30), (33, 33), (40, 30))]
-    for encoder in (encoders.get("mobilenet", 32, mobilenet_file), encoders.get("random_conv")):
+    inputs = keras.Input((None, None, 3))
+    seen = keras.layers.Identity(name="seen")(Resize(12)(inputs))
+    features = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(seen))
+    staged = encoders.from_model(keras.Model(inputs, features), "staged")
+    assert staged.stages
+    for encoder in (staged, Encoder("plain", lambda x: np.asarray(x).mean((1, 2)))):
         wanted = np.concatenate([encoder(image[None]) for image in images])
         found = encoder.of_any_sizes(images, batch_size=2)
         assert np.allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_named_encoders_take_images_of_differing_sizes(mobilenet_file):
+    images = [np.random.default_rng(0).random((9, size, 3), "float32") for size in (9, 11)]
+    encoder = encoders.get("mobilenet", 32, mobilenet_file)
+    wanted = np.concatenate([encoder(image[None]) for image in images])
+    found = encoder.of_any_sizes(images)
+    assert np.allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+    assert np.abs(wanted[0] - wanted[1]).max() > 1e-2 * np.abs(wanted).max()
 
 
 # Two sets
