@@ -13,6 +13,7 @@ def print_scores(result: dict[str, Any]) -> None:
     )
     if "kid" in result:
         _print_figure("KID", result, "kid", error, floor)
+    if "kid" in result and result["protocol"]["protocol"] == "unbiased":
         mean, deviation = result["kid_subsets_mean"], result["kid_subsets_std"]
         click.echo(f"subsets {mean:.6g} +- {deviation:.2g} (standard deviation)")
     if "fid" in result:
