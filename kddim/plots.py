@@ -30,15 +30,39 @@ def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title:
     axes[0].set(xlabel="epoch", ylabel="n_loss, loss of the predicted noise")
     axes[0].legend()
     if measured:
-        epochs, values = [r["epoch"] for r in measured], [r["val_kid"] for r in measured]
-        axes[1].plot(epochs, values, marker=".", color="C2")
-        axes[1].set(xlabel="epoch", ylabel="val_kid")
-        if min(values) > 0:
-            axes[1].set_yscale("log")
+        _draw_kid(axes[1], [(row["epoch"], row["val_kid"]) for row in measured])
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.suptitle(title)
     return _save(figure, path)
+
+
+def plot_kid(
+    history: Sequence[tuple[int, float]], path: str | os.PathLike, title: str = ""
+) -> Path:
+    """Draws KID over epochs.
+
+    Args:
+        history: pairs of an epoch and its KID.
+        path: PNG file to write.
+        title: of the figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
+    axis = figure.subplots()
+    _draw_kid(axis, history)
+    axis.grid(alpha=0.3)
+    figure.suptitle(title, fontsize="small", wrap=True)
+    return _save(figure, path)
+
+
+def _draw_kid(axis: Any, history: Sequence[tuple[int, float]]) -> None:
+    epochs, values = [epoch for epoch, _ in history], [value for _, value in history]
+    axis.plot(epochs, values, marker=".", color="C2")
+    axis.set(xlabel="epoch", ylabel="val_kid")
+    if values and min(values) > 0:
+        axis.set_yscale("log")
 
 
 def plot_sweep(
@@ -101,6 +125,32 @@ def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLik
         axis.imshow(strip, cmap="gray", vmin=0, vmax=255)
         axis.axis("off")
         axis.text(-8, height / 2, label, ha="right", va="center", fontsize=9)
+    return _save(figure, path)
+
+
+def plot_neighbours(
+    rows: Sequence[Any], labels: Sequence[Sequence[str]], path: str | os.PathLike, title: str = ""
+) -> Path:
+    """Draws rows of images, each image with words under it.
+
+    Args:
+        rows: of images `(n, height, width, channels)` in [0, 1], n the same for all.
+        labels: a row of words for each row of images.
+        path: PNG file to write.
+        title: of the figure.
+    """
+    from matplotlib.figure import Figure
+
+    columns = len(rows[0])
+    figure = Figure(figsize=(1.3 * columns, 1.5 * len(rows) + 0.4), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, words, row in zip(axes, labels, rows):
+        for axis, word, image in zip(line, words, to_uint8(row)):
+            pixels = image if image.shape[-1] == 3 else image[..., 0]
+            axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(word, fontsize=8)
+    figure.suptitle(title, fontsize="medium")
     return _save(figure, path)
 
 

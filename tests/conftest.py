@@ -12,6 +12,12 @@ import pytest
 import kddim
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test reads or writes the user's cache."""
+    os.environ["KDDIM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def reproducible():
     """Every test starts from the same global seed, in float32."""

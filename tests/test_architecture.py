@@ -21,10 +21,10 @@ FLOORS = [
     {"data", "model"},
     {"generator"},
     {"trainer"},
-    {"denoiser", "metrics", "plots", "samplers"},
+    {"denoiser", "metrics", "plots", "progress", "samplers"},
     {"ema", "latents", "networks", "predictions", "schedules"},
     {"animations"},
-    {"images", "registry"},
+    {"cache", "images", "registry"},
     {"files"},
     {"backend"},
 ]

@@ -144,6 +144,101 @@ def test_the_standard_callbacks_of_keras(model, images, tmp_path):
     assert list((tmp_path / "logs").rglob("events*"))
 
 
+def test_epochs_without_a_measurement_are_passed_over(model, images, tmp_path):
+    """KID every second epoch: patience counts measurements."""
+    kid = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1, every=2)
+    stop = keras.callbacks.EarlyStopping("val_kid", mode="min", patience=2, min_delta=1e9)
+    board = keras.callbacks.TensorBoard(tmp_path / "logs")
+    history = fit(model, images, kid, stop, board, epochs=12)
+    assert [epoch for epoch, _ in kid.history] == [2, 4, 6]
+    assert len(history.history["loss"]) == 6
+    events = b"".join(p.read_bytes() for p in (tmp_path / "logs").rglob("events*"))
+    assert b"epoch_kid" in events or b"val_kid" in events
+
+
+def test_a_carried_kid_keeps_checkpoints_to_measured_epochs(model, images, tmp_path):
+    options = {"num_images": 8, "diffusion_steps": 1, "every": 2, "carry": True}
+    kid = KIDCallback(images, mean_colours, **options)
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        str(tmp_path / "best.{epoch}.weights.h5"),
+        save_weights_only=True,
+        monitor="val_kid",
+        mode="min",
+        save_best_only=True,
+    )
+    logs = fit(model, images, kid, checkpoint, epochs=5).history["val_kid"]
+    assert logs == [np.inf, logs[1], logs[1], logs[3], logs[4]]
+    assert kid.history == [(2, logs[1]), (4, logs[3]), (5, logs[4])]
+    lowest = [e for e, value in kid.history if value == min(v for k, v in kid.history if k <= e)]
+    found = {int(path.name.split(".")[1]) for path in tmp_path.glob("best.*")}
+    assert found == {1, *lowest}  # the first one, of which nothing is known, is replaced
+
+
+def test_kid_goes_on_over_several_fits(model, images, tmp_path):
+    kid = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1, verbose=0)
+    fit(model, images, kid, epochs=2)
+    features = kid._real_features
+    fit(model, images, kid, epochs=1)
+    model.fit(images, epochs=5, initial_epoch=3, verbose=0, callbacks=[kid])
+    assert [epoch for epoch, _ in kid.history] == [1, 2, 3, 4, 5]
+    assert kid._real_features is features
+    later = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1, verbose=0)
+    later.history = list(kid.history)
+    fit(model, images, later, epochs=1)
+    assert later.history[:5] == kid.history
+    assert later.history[5][0] == 6
+    assert Image.open(later.plot(tmp_path / "kid.png")).size[0] > 400
+
+
+def test_kid_says_what_it_costs(model, images, capsys):
+    kid = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1)
+    fit(model, images, kid, epochs=3)
+    assert len(kid.seconds) == 3
+    assert 0 < kid.share < 1
+    told = [line for line in capsys.readouterr().out.splitlines() if "of its epoch's time" in line]
+    assert len(told) == 2
+    assert told[0].startswith("val_kid: a measurement of 8 images took ")
+
+
+def test_kid_takes_as_many_images_as_its_seconds_allow(model, images, monkeypatch, capsys):
+    """A batch of 16 takes 2 s by a clock of the test's own."""
+    now = [0.0]
+    monkeypatch.setattr("kddim.callbacks.kid.time.perf_counter", lambda: now[0])
+
+    def encoder(batch):
+        now[0] += 2.0
+        return mean_colours(batch)
+
+    options = {"diffusion_steps": 1, "batch_size": 16}
+    kid = KIDCallback(images, encoder, 64, max_seconds=5, **options)
+    fit(model, images, kid, epochs=2)
+    assert kid.num_images == kid.protocol["generated_images"] == 32
+    assert "64 images would take about 8 s a measurement; it takes 32 images" in (
+        capsys.readouterr().out
+    )
+    fit(model, images, kid, epochs=1)
+    assert "would take" not in capsys.readouterr().out
+    same = KIDCallback(images, mean_colours, 64, seed=0, **options)
+    same.set_model(model)
+    same.prepare(model.image_shape)
+    same.num_images = 32
+    assert same.measure() == pytest.approx(kid.history[-1][1], rel=1e-6)
+    few = KIDCallback(images, encoder, 64, max_seconds=0.5, **options)
+    fit(model, images, few, epochs=1)
+    assert few.num_images == 4
+    enough = KIDCallback(images, encoder, 64, max_seconds=50, **options)
+    fit(model, images, enough, epochs=1)
+    assert enough.num_images == 64
+
+
+def test_every_encoder_sees_its_own_size(images, monkeypatch):
+    seen = []
+    monkeypatch.setattr("kddim.metrics.encoders.get", lambda name, size: seen.append(size))
+    KIDCallback(images, "mobilenet")
+    KIDCallback(images, "inception_v3", image_size=128)
+    assert seen == [None, 128]
+
+
 def test_backup_and_restore_goes_on_where_it_stopped(model, images, tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -165,6 +260,7 @@ def test_backup_and_restore_goes_on_where_it_stopped(model, images, tmp_path):
         (lambda x: KIDCallback(x, mean_colours, num_images=1), "num_images"),
         (lambda x: KIDCallback(x, mean_colours, diffusion_steps=0), "diffusion_steps"),
         (lambda x: KIDCallback(x, mean_colours, every=0), "every"),
+        (lambda x: KIDCallback(x, mean_colours, max_seconds=0), "`max_seconds` above 0"),
         (lambda x: ImageGridCallback("grids", num_rows=0), "num_rows"),
         (lambda x: TimeLimitCallback(0), "`seconds` above 0"),
     ],

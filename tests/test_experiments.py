@@ -14,8 +14,8 @@ import kddim
 from kddim import cli, evaluation, experiments
 from kddim.experiments import Consistency, Generation, Interpolation, Reconstruction, Sweep
 from kddim.experiments.ledger import Ledger, fingerprint
-from kddim.experiments.progress import Progress, duration
 from kddim.metrics.encoders import Encoder
+from kddim.progress import Progress, duration
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,6 +91,9 @@ def test_a_folder_that_is_no_run_is_not_overwritten(tmp_path):
         ({"schedule": "cosin"}, "Unknown schedule"),
         ({"kid_encoder": "inceptio"}, "Unknown encoder"),
         ({"kid_images": 1}, "kid_images of at least 2"),
+        ({"kid_max_seconds": 0}, "kid_max_seconds above 0"),
+        ({"kid_encoder": "pt_inception"}, "Expected `weights` for pt_inception"),
+        ({"encoder_weights": "some.h5"}, "Expected no `weights` for 'random_conv'"),
         ({"learning_rate": 0.0}, "learning_rate above 0"),
         ({"ema": 1.5}, "`ema`"),
     ],
@@ -130,3 +134,16 @@ def test_the_loss_may_compare_another_kind_than_the_prediction(tmp_path):
     assert (model.prediction_type, model.loss_type) == ("velocity", "noise")
     with pytest.raises(ValueError, match="Unknown loss_type"):
         run(tmp_path, overwrite=True, loss_type="x")
+
+
+def test_kid_by_any_encoder_with_weights_of_a_file(tmp_path):
+    network = keras.applications.MobileNet(
+        include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3), pooling="avg"
+    )
+    weights = tmp_path / "m.weights.h5"
+    network.save_weights(weights)
+    options = {"encoder_weights": str(weights), "kid_max_seconds": 1000.0, "epochs": 1}
+    folder = run(tmp_path, kid_encoder="mobilenet", **options)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["kid"]["encoder"] == "mobilenet 0.25 (m.weights.h5, 128x128, antialiased)"
+    assert config["kid"]["generated_images"] == 16

@@ -8,10 +8,12 @@ import sys
 import click
 
 from kddim import __version__
+from kddim.cli.compare import compare
 from kddim.cli.evaluate import evaluate
 from kddim.cli.experiments import consistency, interpolate, reconstruct
 from kddim.cli.generate import generate
 from kddim.cli.info import info
+from kddim.cli.stats import stats
 from kddim.cli.sweep import sweep
 from kddim.cli.train import train
 
@@ -25,7 +27,9 @@ def app() -> None:
     """
 
 
-for _command in (train, generate, evaluate, sweep, consistency, interpolate, reconstruct, info):
+for _command in (train, generate, evaluate, stats, compare):
+    app.add_command(_command)
+for _command in (sweep, consistency, interpolate, reconstruct, info):
     app.add_command(_command)
 
 

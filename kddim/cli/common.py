@@ -137,38 +137,53 @@ def output_options(function: Callable) -> Callable:
     return _with_options(function, options)
 
 
-def split_option(function: Callable) -> Callable:
+def split_option(function: Callable, default: str = "validation") -> Callable:
     """Adds `--split`."""
     splits = click.Choice(["validation", "train", "all"])
     return click.option(
-        "--split", type=splits, default="validation", show_default=True, help="Real images of SOURCE that serve."
+        "--split", type=splits, default=default, show_default=True, help="Real images of SOURCE that serve."
     )(function)  # fmt: skip
 
 
 def reference_options(function: Callable) -> Callable:
-    """Adds `--metric`, `--encoder`, `--encoder-weights` and `--split`."""
+    """Adds `--metric`, `--split` and `encoder_options`."""
+    metric = click.option("--metric", default="kid", show_default=True, help="kid, fid, or kid,fid; prdc is precision, recall, density and coverage.")  # fmt: skip
+    return metric(split_option(encoder_options(function)))
+
+
+def encoder_options(function: Callable) -> Callable:
+    """Adds `--encoder`, `--encoder-weights`, `--protocol` and `--no-cache`."""
     options = (
-        click.option("--metric", default="kid", show_default=True, help="kid, fid, or kid,fid; prdc is precision, recall, density and coverage."),
-        click.option("--encoder", "--kid-encoder", default="auto", show_default=True, help="inception_v3, pt_inception, mobilenet, random_conv, or auto: Inception where its weights can be had, else random_conv."),
+        click.option("--encoder", "--kid-encoder", help="inception_v3, pt_inception, mobilenet, random_conv, or auto: Inception where its weights can be had, else random_conv.  [default: that of a file of statistics, else auto]"),
         click.option("--encoder-weights", type=click.Path(), help="A local file for that encoder."),
+        click.option("--protocol", type=click.Choice(["unbiased", "example", "standard"]), help="What the encoder sees, and how KID is estimated: as in the keras.io example, as in the literature, or unbiased over all images.  [default: that of a file of statistics, else unbiased; compare: standard]"),
+        click.option("--no-cache", is_flag=True, help="Neither keep features in the cache nor take them from it."),
     )  # fmt: skip
-    return _with_options(split_option(function), options)
+    return _with_options(function, options)
+
+
+def encoding(options: dict[str, Any]) -> dict[str, Any]:
+    """What `encoder_options` say, as arguments of the library; takes them out of `options`."""
+    return {
+        "encoder": options.pop("encoder"),
+        "weights": options.pop("encoder_weights"),
+        "protocol": options.pop("protocol"),
+        "use_cache": not options.pop("no_cache"),
+    }
 
 
 def make_reference(model: str, source: str, image_shape: Any, options: dict[str, Any]) -> Any:
     """The reference that `reference_options` describe; takes them out of `options`."""
     from kddim import evaluation, runs
-    from kddim.metrics import encoders
 
-    names = ("encoder", "encoder_weights", "split")
-    encoder, weights, split = (options.pop(name) for name in names)
     return evaluation.make_reference(
         source,
         image_shape,
-        encoder=encoders.get(encoder, weights=weights),
-        split=split,
+        split=options.pop("split"),
         num_images=options["num_images"],
         batch_size=options["batch_size"],
+        verbose=interactive(),
+        **encoding(options),
         **runs.loading_of(model),
     )
 
@@ -284,3 +299,11 @@ def parse_size(context: Any, parameter: Any, value: str | None) -> int | tuple[i
     raise click.BadParameter(
         f"expected a size such as 64, or 64x48 for height x width, received {value!r}"
     )
+
+
+def parse_size_or_native(context: Any, parameter: Any, value: str) -> tuple[int, int] | None:
+    """As `parse_size`, always a pair; None for the word native; a click callback."""
+    if value.lower() == "native":
+        return None
+    size = parse_size(context, parameter, value)
+    return size if isinstance(size, tuple) else (size, size)  # type: ignore[return-value]

@@ -58,16 +58,20 @@ from kddim.cli.common import interactive, parse_size, parse_widths, runtime_opti
 )
 @click.option(
     "--kid-encoder",
+    "--encoder",
+    "kid_encoder",
     default="auto",
     show_default=True,
-    help="inception_v3, random_conv, none, or auto: Inception where its weights can be had, else random_conv.",
+    help="inception_v3, pt_inception, mobilenet, random_conv, none, or auto: Inception where its weights can be had, else random_conv.",
 )
+@click.option("--encoder-weights", type=click.Path(), help="A local file for that encoder.")
 @click.option(
     "--kid-images", type=int, default=1000, show_default=True, help="Images generated for each KID."
 )
 @click.option(
     "--kid-steps", type=int, default=5, show_default=True, help="Diffusion steps of them."
 )
+@click.option("--kid-max-seconds", type=float, help="Lower --kid-images to what fits in them.  [default: no limit]")  # fmt: skip
 @click.option(
     "--every", type=int, help="Epochs between KIDs and sample grids.  [default: 1; digits: 10]"
 )

@@ -10,11 +10,13 @@ from kddim.data.arrays import load_arrays
 from kddim.data.dataset import ImageDataset
 from kddim.data.decode import array_to_size, set_channels
 from kddim.data.digits import load_digits
+from kddim.data.fingerprints import fingerprint
 from kddim.data.folder import load_folder
+from kddim.data.native import NativeImages
 from kddim.data.tfds import UNKNOWN_SOURCE, load_tfds
 from kddim.networks.residual_unet import check_image_size
 
-__all__ = ["ImageDataset", "load"]
+__all__ = ["ImageDataset", "NativeImages", "fingerprint", "load"]
 
 
 def load(

@@ -29,11 +29,16 @@ def load_arrays(
         ValueError: not such a file; another shape or type; values that are not finite
             or outside [0, 1].
     """
-    images = _check(_read(Path(path)), path)
+    images = read_arrays(path)
     images = set_channels(images, channels)
     if images.shape[1:3] == image_size:
         return images
     return np.stack([array_to_size(image, image_size) for image in images])
+
+
+def read_arrays(path: str | os.PathLike) -> np.ndarray:
+    """The images of a file as they are: see `load_arrays`."""
+    return _check(_read(Path(path)), path)
 
 
 def _read(path: Path) -> np.ndarray:

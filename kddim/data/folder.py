@@ -108,7 +108,7 @@ def load_folder(
             f"Received: {len(paths)} files, none of which can be decoded ({errors[0]})"
         )
     if len(readable) < len(paths):
-        _report([(p, e) for p, e in zip(paths, errors) if e is not None])
+        report_unreadable([(p, e) for p, e in zip(paths, errors) if e is not None])
         for place, index in enumerate(readable):  # in place: they may not fit in memory twice
             images[place] = images[index]
     return images[: len(readable)]
@@ -136,7 +136,8 @@ def _decode(path: Path, into: np.ndarray) -> str | None:
     return None
 
 
-def _report(unreadable: list[tuple[Path, str]]) -> None:
+def report_unreadable(unreadable: list[tuple[Path, str]]) -> None:
+    """One line of the log that counts and names files, with the reasons."""
     named = "; ".join(f"{path} ({error})" for path, error in unreadable[:5])
     more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
     log.warning("skipped %d unreadable pictures: %s%s", len(unreadable), named, more)

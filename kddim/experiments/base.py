@@ -12,8 +12,8 @@ import numpy as np
 
 from kddim import runs, samplers, schedules
 from kddim.experiments.ledger import Ledger, fingerprint, unfinished
-from kddim.experiments.progress import show_progress
 from kddim.model import DiffusionModel
+from kddim.progress import show_progress
 
 log = logging.getLogger("kddim")
 

@@ -9,8 +9,7 @@ from kddim.metrics.frechet_distance import frechet_deviation, frechet_distance
 from kddim.metrics.image_sets import FeaturePool, ImagePair
 from kddim.metrics.kid import config_of
 from kddim.metrics.protocols import FID_PROTOCOLS, check_protocol, encoder_of
-
-_FEW = 2048  # images below which no FID is worth much, whatever the encoder
+from kddim.metrics.remarks import fid_remarks
 
 
 class FID(keras.metrics.Metric):
@@ -105,7 +104,7 @@ class FID(keras.metrics.Metric):
         or where they are all alike, or dark as if divided twice.
         """
         seen = self._seen
-        seen.images.warn(*seen.remarks())
+        seen.images.warn(*fid_remarks(seen.smaller, seen.width))
         if seen.smaller < 2:
             return float("nan")
         if seen.value is None:
@@ -168,12 +167,3 @@ class _Seen:
     @property
     def smaller(self) -> int:
         return min(self.images.real.count, self.images.generated.count)
-
-    def remarks(self) -> list[str]:
-        wanted = max(_FEW, self.width or 0)
-        if not 2 <= self.smaller < wanted:
-            return []
-        return [
-            f"FID of {self.smaller:,} images is biased upwards: take at least {wanted:,} a "
-            "side, or KID, and compare only values of equally many images"
-        ]

@@ -9,11 +9,11 @@ from kddim.metrics.image_sets import ImagePair
 from kddim.metrics.kernel_distance import kernel_distance, polynomial_mmd
 from kddim.metrics.protocols import (
     KID_PROTOCOLS,
-    SUBSET_SIZE,
     SUBSETS,
     check_protocol,
     encoder_of,
 )
+from kddim.metrics.remarks import kid_remarks, subset_size
 
 PROTOCOLS = KID_PROTOCOLS
 
@@ -108,7 +108,7 @@ class KID(keras.metrics.Metric):
         Says in the log, once, where images are all alike, dark as if divided twice, or
         fewer than the protocol's subsets.
         """
-        self._seen.images.warn(*self._remarks())
+        self._seen.images.warn(*kid_remarks(self._estimator, self._seen.smaller))
         if self._estimator == "example":
             return float(np.mean(self._seen.estimates)) if self._seen.estimates else float("nan")
         if self._estimator == "standard":
@@ -133,22 +133,10 @@ class KID(keras.metrics.Metric):
         if self._seen.smaller < 4:
             return float("nan"), float("nan")
         if self._seen.subsets is None:
-            sizes = {"subsets": SUBSETS, "subset_size": self._subset_size}
+            sizes = {"subsets": SUBSETS, "subset_size": subset_size(self._seen.smaller)}
             real, generated = self._seen.pooled()
             self._seen.subsets = kernel_distance(real, generated, **sizes, **self._kernel)
         return self._seen.subsets
-
-    @property
-    def _subset_size(self) -> int:
-        return SUBSET_SIZE if self._seen.smaller >= SUBSET_SIZE else self._seen.smaller // 2
-
-    def _remarks(self) -> list[str]:
-        if self._estimator != "standard" or not 4 <= self._seen.smaller < SUBSET_SIZE:
-            return []
-        return [
-            f"KID by the standard protocol wants at least {SUBSET_SIZE:,} images a side; of "
-            f"{self._seen.smaller} it takes subsets of {self._subset_size}"
-        ]
 
     def reset_state(self) -> None:
         """Forgets all images."""
@@ -171,7 +159,7 @@ class KID(keras.metrics.Metric):
             **self._seen.images.protocol,
         }
         if self._estimator == "standard":
-            protocol["subsets"] = f"{SUBSETS} of {self._subset_size}"
+            protocol["subsets"] = f"{SUBSETS} of {subset_size(self._seen.smaller)}"
         return protocol
 
 

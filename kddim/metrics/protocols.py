@@ -30,7 +30,9 @@ def check_protocol(name: Any, known: dict[str, str]) -> str:
     return name
 
 
-def encoder_of(identifier: Any, image_size: int | None, protocol: str) -> encoders.Encoder:
+def encoder_of(
+    identifier: Any, image_size: int | None, protocol: str, weights: Any = None
+) -> encoders.Encoder:
     """The encoder as a protocol wants it.
 
     "standard" has Inception see 299x299 pixels, resized with antialiasing; the others 75,
@@ -39,4 +41,4 @@ def encoder_of(identifier: Any, image_size: int | None, protocol: str) -> encode
     standard = protocol == "standard"
     if standard and image_size is None and isinstance(identifier, str):
         image_size = 299 if identifier in ("inception_v3", "auto") else None
-    return encoders.get(identifier, image_size, antialias=standard)
+    return encoders.get(identifier, image_size, weights, antialias=standard)

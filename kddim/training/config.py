@@ -4,10 +4,11 @@ import dataclasses
 from typing import Any
 
 from kddim import ema, predictions, schedules
+from kddim.metrics.encoders import NAMES
 from kddim.networks.blocks import check_attention_levels, check_normalization
 from kddim.networks.residual_unet import check_image_size, check_structure
 
-ENCODERS = ("auto", "inception_v3", "random_conv", "none")
+ENCODERS = (*NAMES, "none")
 
 # 8x8 images need fewer levels, and minutes instead of hours.
 DIGITS_DEFAULTS: dict[str, Any] = {
@@ -55,9 +56,12 @@ class TrainingConfig:
         flip: mirrors half of the training images.
         limit: uses at most so many images.
         validation_split: fraction held out.
-        kid_encoder: "auto", "inception_v3", "random_conv" or "none".
+        kid_encoder: a name of `kddim.metrics.encoders.get`, or "none".
+        encoder_weights: a local file for that encoder.
         kid_images: images generated for each KID, and at most so many real ones.
         kid_steps: diffusion steps of them.
+        kid_max_seconds: that a KID may take, see `kddim.callbacks.KIDCallback`; None has
+            no limit.
         every: epochs between KIDs and sample grids; 10 for digits, else 1.
         seed: of everything random.
     """
@@ -84,8 +88,10 @@ class TrainingConfig:
     limit: int | None = None
     validation_split: float = 0.2
     kid_encoder: str = "auto"
+    encoder_weights: str | None = None
     kid_images: int = 1000
     kid_steps: int = 5
+    kid_max_seconds: float | None = None
     every: int | None = None
     seed: int = 0
 
@@ -117,7 +123,7 @@ class TrainingConfig:
             )
         if config.kid_images < 2:
             raise ValueError(f"Expected kid_images of at least 2. Received: {config.kid_images}")
-        for name in ("learning_rate", "max_minutes"):
+        for name in ("learning_rate", "max_minutes", "kid_max_seconds"):
             value = getattr(config, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Expected {name} above 0. Received: {value}")

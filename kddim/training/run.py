@@ -11,6 +11,7 @@ import keras
 
 from kddim import callbacks, data, runs
 from kddim.data.dataset import ImageDataset
+from kddim.metrics import encoders
 from kddim.model import DiffusionModel
 from kddim.networks.residual_unet import residual_unet
 from kddim.training.config import TrainingConfig
@@ -173,10 +174,11 @@ def _kid_callback(
         return None
     return callbacks.KIDCallback(
         validation_data,
-        config.kid_encoder,
+        encoders.get(config.kid_encoder, weights=config.encoder_weights),
         num_images=config.kid_images,
         diffusion_steps=config.kid_steps,
         every=config.every or 1,
+        max_seconds=config.kid_max_seconds,
         batch_size=config.batch_size,
         seed=config.seed,
         verbose=int(bool(verbose)),

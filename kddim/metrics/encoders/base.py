@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from keras import ops
 
 from kddim.backend import compile_step, to_numpy
+
+SEEN = "seen"  # the layer of an encoder that gives the images as its network sees them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +27,17 @@ class Encoder:
         function: from a NumPy batch `(n, height, width, channels)` in [0, 1] to
             features `(n, d)`.
         channels: that the function takes; None is any.
+        options: that build the encoder again, see `encoders.rebuild`; None for one that
+            has no name.
+        stages: the function in two: one that resizes images to what the network sees, and
+            the network. None where there are no such two.
     """
 
     description: str
     function: Callable[[np.ndarray], Any]
     channels: int | None = None
+    options: Mapping[str, Any] | None = None
+    stages: tuple[Callable[[np.ndarray], Any], Callable[[np.ndarray], Any]] | None = None
 
     def __call__(self, images: Any, batch_size: int = 64) -> np.ndarray:
         """Features of images.
@@ -46,17 +54,50 @@ class Encoder:
             ValueError: images with channels that the encoder does not take, or an
                 encoder that does not give one vector an image.
         """
+        return self._in_batches(self.function, self._checked(images), batch_size)
+
+    def of_any_sizes(self, images: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
+        """Features of images of differing sizes, as `__call__` gives them of each.
+
+        A network that resizes its images is not compiled anew for each size.
+
+        Args:
+            images: each `(height, width, channels)` in [0, 1].
+            batch_size: images at once.
+
+        Returns:
+            float32 `(n, d)`.
+
+        Raises:
+            ValueError: see `__call__`.
+        """
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, image in enumerate(images):
+            rows.setdefault(image.shape, []).append(row)
+        groups = [np.stack([images[row] for row in group]) for group in rows.values()]
+        if self.stages is None:
+            found = np.concatenate([self(group, batch_size) for group in groups])
+        else:
+            see, encode = self.stages
+            seen = [to_numpy(see(self._checked(group))) for group in groups]
+            found = self._in_batches(encode, np.concatenate(seen), batch_size)
+        return found[np.argsort([row for group in rows.values() for row in group])]
+
+    def _checked(self, images: Any) -> np.ndarray:
         images = self._with_channels(to_numpy(images))
         if not np.isfinite(images).all():
             raise ValueError(
                 "Expected finite images to encode. Received: NaN or infinity among them"
             )
+        return images.astype("float32", copy=False)
+
+    def _in_batches(self, function: Callable, images: np.ndarray, batch_size: int) -> np.ndarray:
         batch_size = min(batch_size, len(images))
         features = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             padding = [(0, batch_size - len(batch))] + [(0, 0)] * 3
-            encoded = to_numpy(self.function(np.pad(batch, padding).astype("float32")))
+            encoded = to_numpy(function(np.pad(batch, padding)))
             if encoded.ndim != 2 or len(encoded) != batch_size:
                 raise ValueError(
                     f"Expected the encoder to give features ({batch_size}, d). "
@@ -78,11 +119,29 @@ class Encoder:
 
 
 def from_model(model: keras.Model, description: str) -> Encoder:
-    """A Keras model on [0, 1] images as an encoder, compiled once a batch shape."""
+    """A Keras model on [0, 1] images as an encoder, compiled once a batch shape.
+
+    A layer named `SEEN` in it divides what resizes the images from the network.
+    """
     channels = None
     if len(getattr(model, "inputs", None) or []) == 1:
         channels = model.inputs[0].shape[-1]
+    return Encoder(description, _compiled(model), channels, stages=_stages(model))
 
+
+def _stages(model: keras.Model) -> Any:
+    if SEEN not in [layer.name for layer in getattr(model, "layers", [])]:
+        return None
+    seen = model.get_layer(SEEN).output
+    # Not compiled, since it would be for every size of images; and it computes little.
+    see = keras.Model(model.input, seen)
+    return (
+        lambda images: see(ops.convert_to_tensor(images)),
+        _compiled(keras.Model(seen, model.output)),
+    )
+
+
+def _compiled(model: keras.Model) -> Callable[[np.ndarray], Any]:
     @functools.cache
     def compiled():
         return compile_step(lambda images: model(images, training=False), model.variables)
@@ -93,7 +152,7 @@ def from_model(model: keras.Model, description: str) -> Encoder:
             model(images[:1], training=False)
         return compiled()(images)
 
-    return Encoder(description, encode, channels)
+    return encode
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from kddim.backend import load_torch_state_dict
 from kddim.files import whole
-from kddim.metrics.encoders.base import float32
+from kddim.metrics.encoders.base import SEEN, float32
 from kddim.metrics.encoders.resizing import Resize
 
 WEIGHTS_URL = (
@@ -64,7 +64,8 @@ def pt_inception(
             )
     arrays = None if weights is None else _read(weights)
     images = keras.Input((None, None, 3))
-    taps = _network((_pixels(images, resize) - 128.0) / 128.0, head=features == "logits_unbiased")
+    seen = layers.Identity(name=SEEN)(_pixels(images, resize))
+    taps = _network((seen - 128.0) / 128.0, head=features == "logits_unbiased")
     model = keras.Model(images, taps[features], name="pt_inception")
     if arrays is not None:
         _assign(model, arrays, os.fspath(weights))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kddim.metrics.encoders.base import check_weights, first_line, float32
+from kddim.metrics.encoders.base import SEEN, check_weights, first_line, float32
 from kddim.metrics.encoders.resizing import Resize
 
 _FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -68,5 +68,7 @@ def inception_v3(
 def resized(images: Any, image_size: int, antialias: bool) -> Any:
     """Images in [0, 1] as squares, still in [0, 1]."""
     if antialias:
-        return ops.clip(Resize(image_size, "bicubic")(images), 0.0, 1.0)
-    return layers.Resizing(image_size, image_size)(images)
+        seen = ops.clip(Resize(image_size, "bicubic")(images), 0.0, 1.0)
+    else:
+        seen = layers.Resizing(image_size, image_size)(images)
+    return layers.Identity(name=SEEN)(seen)

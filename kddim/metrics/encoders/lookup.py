@@ -1,15 +1,17 @@
 """Encoders by name."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from kddim import cache
 from kddim.metrics.encoders.base import Encoder, check_weights, from_model
 from kddim.metrics.encoders.fidelity_inception import WEIGHTS_URL, pt_inception
 from kddim.metrics.encoders.keras_inception import check_inception_size, inception_v3
@@ -71,15 +73,67 @@ def _quoted(name: str) -> str:
 def _named(
     name: str, image_size: int | None, weights: str | os.PathLike | None, antialias: bool
 ) -> Encoder:
-    if name == "inception_v3":
-        return _inception_v3(image_size or 75, weights, antialias)
-    if name == "mobilenet":
-        return _mobilenet(image_size or 128, weights)
-    if name == "pt_inception":
-        return _pt_inception(image_size, weights, antialias)
-    if weights is not None:
+    if name in ("random_conv", "auto") and weights is not None:
         raise ValueError(f"Expected no `weights` for {name!r}. Received: {weights!r}")
-    return _auto(image_size or 75, antialias) if name == "auto" else random_conv_encoder()
+    if name == "random_conv":
+        return dataclasses.replace(random_conv_encoder(), options={"identifier": name})
+    if name == "auto":
+        return _auto(image_size or 75, antialias)
+    image_size = image_size or {"inception_v3": 75, "mobilenet": 128, "pt_inception": 299}[name]
+    build = {"inception_v3": _inception_v3, "mobilenet": _mobilenet, "pt_inception": _pt_inception}
+    encoder = build[name](image_size, weights, antialias)
+    options: dict[str, Any] = {"identifier": name, "image_size": image_size, "antialias": antialias}
+    if weights is not None:
+        options["weights_hash"] = remember_weights(weights)
+    return dataclasses.replace(encoder, options=options)
+
+
+def remember_weights(weights: str | os.PathLike) -> str:
+    """The hash of a file of weights; this machine's cache keeps where the file is."""
+    found = cache.file_hash(weights)
+    known = cache.cached_path("weights", found, ".json")
+    place = os.path.abspath(weights)
+    if cache.read_json(known) != place:
+        cache.write_json(known, place)
+    return found
+
+
+def rebuild(
+    options: Mapping[str, Any] | None, description: str, weights: str | os.PathLike | None = None
+) -> Encoder:
+    """The encoder whose `options` and `description` were kept.
+
+    Args:
+        options: of the encoder.
+        description: of the encoder, for messages.
+        weights: the file of its weights, if it had one; None looks where this machine
+            had the file last.
+
+    Raises:
+        ValueError: it had no name, or its weights are not to be found or are others.
+    """
+    if options is None:
+        raise ValueError(
+            f"Expected the encoder itself, since {description} has no name to be built again by. "
+            "Received: None"
+        )
+    arguments = dict(options)
+    wanted = arguments.pop("weights_hash", None)
+    if wanted:
+        weights = weights or cache.read_json(cache.cached_path("weights", wanted, ".json"))
+        if not weights or not Path(weights).is_file() or cache.file_hash(weights) != wanted:
+            raise ValueError(
+                f"Expected the weights of {description} (hash {wanted}). Received: "
+                f"{weights or 'no file'}. Give their file with --encoder-weights (weights=)."
+            )
+    return get(**arguments, weights=weights)
+
+
+def same_encoder(one: Encoder, other: Encoder) -> bool:
+    """Whether two encoders give the same features, as far as can be known."""
+    if one.options is None or other.options is None:
+        return one.description == other.description
+    return dict(one.options) == dict(other.options)
 
 
 def _inception_v3(image_size: int, weights: Any, antialias: bool) -> Encoder:
@@ -90,7 +144,7 @@ def _inception_v3(image_size: int, weights: Any, antialias: bool) -> Encoder:
     )
 
 
-def _mobilenet(image_size: int, weights: Any) -> Encoder:
+def _mobilenet(image_size: int, weights: Any, antialias: bool) -> Encoder:
     model = mobilenet(image_size, "imagenet" if weights is None else weights)
     alpha = model.output_shape[-1] / 1024
     what = f"{_file_name(weights)}, {image_size}x{image_size}, antialiased"
@@ -121,14 +175,14 @@ def _auto(image_size: int, antialias: bool) -> Encoder:
     check_inception_size(image_size)
     try:
         with _short_timeout():
-            return _inception_v3(image_size, None, antialias)
+            return _named("inception_v3", image_size, None, antialias)
     except ValueError as error:
         log.warning(
             "no Inception weights (%s): KID uses the encoder random_conv, whose values compare "
             "only within one data set",
             str(error).rsplit("Received: ", 1)[-1],
         )
-        return random_conv_encoder()
+        return _named("random_conv", None, None, False)
 
 
 @contextlib.contextmanager

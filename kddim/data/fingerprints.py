@@ -1,0 +1,33 @@
+"""Whether a source holds what it held before, without decoding it."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from kddim.data.folder import find_pictures
+
+
+def fingerprint(source: str | os.PathLike) -> str | None:
+    """A hash of what files a source has: their names, sizes and times of change.
+
+    Args:
+        source: see `kddim.data.load`.
+
+    Returns:
+        32 hexadecimal digits; None where no files tell, such as of a TensorFlow data set.
+    """
+    path = Path(source)
+    if str(source) == "digits":
+        return "digits"
+    if path.is_dir():
+        entries = [
+            (path.relative_to(source).as_posix(), path.stat()) for path in find_pictures(path)
+        ]
+    elif path.is_file():
+        entries = [(path.name, path.stat())]
+    else:
+        return None
+    digest = hashlib.sha256()
+    for name, state in entries:
+        digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]

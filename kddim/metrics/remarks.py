@@ -1,0 +1,41 @@
+"""What users should know of a figure: sentences that stand in logs and beside scores."""
+
+from kddim.metrics.protocols import SUBSET_SIZE
+
+FEW = 2048  # images below which no FID is worth much, whatever the encoder
+
+
+def subset_size(smaller: int) -> int:
+    """Images a subset of KID has: 1,000, or half of the smaller set where it has fewer."""
+    return SUBSET_SIZE if smaller >= SUBSET_SIZE else smaller // 2
+
+
+def kid_remarks(protocol: str, smaller: int) -> list[str]:
+    """What is odd about a KID.
+
+    Args:
+        protocol: its name.
+        smaller: images of the smaller set.
+    """
+    if protocol != "standard" or not 4 <= smaller < SUBSET_SIZE:
+        return []
+    return [
+        f"KID by the standard protocol wants at least {SUBSET_SIZE:,} images a side; of "
+        f"{smaller} it takes subsets of {subset_size(smaller)}"
+    ]
+
+
+def fid_remarks(smaller: int, width: int | None) -> list[str]:
+    """What is odd about a FID.
+
+    Args:
+        smaller: images of the smaller set.
+        width: features an image has, where it is known.
+    """
+    wanted = max(FEW, width or 0)
+    if not 2 <= smaller < wanted:
+        return []
+    return [
+        f"FID of {smaller:,} images is biased upwards: take at least {wanted:,} a "
+        "side, or KID, and compare only values of equally many images"
+    ]
