@@ -66,14 +66,16 @@ def _draw_kid(axis: Any, history: Sequence[tuple[int, float]]) -> None:
 
 
 def plot_sweep(
-    rows: Sequence[dict[str, Any]], metrics: Sequence[str], path: str | os.PathLike, title: str = ""
+    rows: Sequence[dict[str, Any]],
+    metrics: dict[str, str],
+    path: str | os.PathLike,
+    title: str = "",
 ) -> Path:
     """Draws metrics, and seconds, against the number of steps.
 
     Args:
-        rows: with `sampler`, `diffusion_steps`, `seconds`, and for each metric its value
-            and, under its name with `_std`, its deviation.
-        metrics: names of columns.
+        rows: with `sampler`, `diffusion_steps`, `seconds`, and each metric with its deviation.
+        metrics: column of each metric, and that of its deviation.
         path: PNG file to write.
         title: of the figure.
     """
@@ -84,16 +86,16 @@ def plot_sweep(
     for name in dict.fromkeys(row["sampler"] for row in rows):
         line = sorted((r for r in rows if r["sampler"] == name), key=lambda r: r["diffusion_steps"])
         steps = [row["diffusion_steps"] for row in line]
-        for axis, metric in zip(quality, metrics):
-            values, deviations = ([r[k] for r in line] for k in (metric, f"{metric}_std"))
+        for axis, columns in zip(quality, metrics.items()):
+            values, deviations = ([row[column] for row in line] for column in columns)
             axis.errorbar(steps, values, deviations, marker=".", capsize=2, label=name)
         cost.plot(steps, [row["seconds"] for row in line], marker=".", label=name)
-    for axis, metric in zip(quality, metrics):
+    for axis, (metric, deviation) in zip(quality, metrics.items()):
         axis.set(xscale="log", xlabel="steps, S", ylabel=metric.upper())
         ticks = sorted({row["diffusion_steps"] for row in rows})
         axis.set_xticks(ticks, labels=map(str, ticks))
         axis.set_xticks([], minor=True)
-        if all(row[metric] > row[f"{metric}_std"] for row in rows):
+        if all(row[metric] > row[deviation] for row in rows):
             axis.set_yscale("log")
     cost.set(xlabel="steps, S", ylabel="seconds", xlim=(0, None), ylim=(0, None))
     quality[0].legend()

@@ -459,7 +459,7 @@ def test_grids_and_eta_share_a_compiled_step(model):
         samplers.DDIM(eta=0.2), samplers.DDPM("large"), samplers.DDIM(clip=(-3, 3)),
     ):  # fmt: skip
         assert model.generate(1, 2, sampler, seed=0).shape == (1, 16, 16, 3)
-    assert len(model._compiled_steps) == 3  # plain, with fresh noise, with clipping
+    assert len(model._compiled_steps) == 4  # plain, with fresh noise, DDPM, with clipping
 
     class Halved(samplers.DDIM):
         def step(self, *args):

@@ -15,8 +15,8 @@ from kddim.experiments.ledger import Ledger
 from kddim.experiments.tables import figure, to_markdown, write_csv, write_markdown
 from kddim.plots import plot_sweep
 
-# A metric's value, and its deviation, among what `Reference.score` returns.
-FIGURES = {"kid": ("kid", "kid_subsets_std"), "fid": ("fid", "fid_std")}
+# Of each metric, under its name in what `Reference.score` returns: as the literature has it.
+DEVIATIONS = {"kid": "kid_subsets_std", "fid": "fid_std"}
 NOTES = (
     "KID: over all images, with its standard deviation over random subsets. FID: with its "
     "standard error by the jackknife. Seconds are those of generating all images, once the "
@@ -85,7 +85,7 @@ class Sweep(Experiment):
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
         chosen = {name: known_samplers.get(sampler) for name, sampler in self.samplers.items()}
         object.__setattr__(self, "samplers", chosen)
-        if set(self.metrics) - set(FIGURES) or not chosen or self.num_images < 4:
+        if set(self.metrics) - set(DEVIATIONS) or not chosen or self.num_images < 4:
             raise ValueError(
                 "Expected metrics among 'kid' and 'fid', at least one sampler, and num_images of "
                 f"at least 4. Received: metrics={self.metrics}, samplers={list(chosen)}, "
@@ -128,8 +128,7 @@ class Sweep(Experiment):
             "num_evaluations": sampler.num_evaluations(steps),
         }
         for metric in self.metrics:
-            value, deviation = FIGURES[metric]
-            row |= {metric: scores[value], f"{metric}_std": scores[deviation]}
+            row |= {metric: scores[metric], DEVIATIONS[metric]: scores[DEVIATIONS[metric]]}
         return row | {"seconds": round(seconds, 3)}, None
 
     def run(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
@@ -150,7 +149,12 @@ class Sweep(Experiment):
         protocol = [f"- {k.replace('_', ' ')}: {v}" for k, v in ledger.settings.items()]
         notes = "\n".join([NOTES, *self._linearity(rows), "", *protocol])
         write_markdown(ledger.folder / "sweep.md", "Samplers and steps", self.tables(rows), notes)
-        plot_sweep(rows, self.metrics, ledger.folder / "sweep.png", title=self._title())
+        plot_sweep(
+            rows,
+            {m: DEVIATIONS[m] for m in self.metrics},
+            ledger.folder / "sweep.png",
+            title=self._title(),
+        )
 
     def tables(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """Markdown tables of rows that `run` gave: one a metric, and one of seconds."""
@@ -165,7 +169,9 @@ class Sweep(Experiment):
             line: dict[str, Any] = {"sampler": name}
             for steps in self.steps:
                 row = found.get((name, steps))
-                line[f"S={steps}"] = figure(row[column], row.get(f"{column}_std")) if row else ""
+                line[f"S={steps}"] = (
+                    figure(row[column], row.get(DEVIATIONS.get(column, ""))) if row else ""
+                )
             lines.append(line)
         return to_markdown(lines)
 

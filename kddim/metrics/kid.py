@@ -37,7 +37,7 @@ class KID(keras.metrics.Metric):
             calls: with batches of 64 at 75 pixels, the scale of the keras.io example.
             "standard" is that of the literature: 299 pixels, resized with antialiasing,
             the mean over 100 random subsets of 1,000 (of half of the images where there
-            are fewer than 1,000); use 10,000 images a side, or all there are.
+            are fewer than 2,000); use 10,000 images a side, or all there are.
         degree: of the kernel.
         gamma: of the kernel; None is one over the number of features.
         coef: of the kernel.
@@ -122,7 +122,7 @@ class KID(keras.metrics.Metric):
         """How far estimates of parts spread: a standard deviation.
 
         Over the batches with "example", else over 100 random subsets of 1,000, or of half
-        of the images where there are fewer than 1,000, as the literature reports. NaN
+        of the images where there are fewer than 2,000, as the literature reports. NaN
         where there are too few images.
         """
         if self._estimator == "example":

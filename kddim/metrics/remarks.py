@@ -6,8 +6,9 @@ FEW = 2048  # images below which no FID is worth much, whatever the encoder
 
 
 def subset_size(smaller: int) -> int:
-    """Images a subset of KID has: 1,000, or half of the smaller set where it has fewer."""
-    return SUBSET_SIZE if smaller >= SUBSET_SIZE else smaller // 2
+    """Images a subset of KID has: 1,000, or half of the smaller set where that is fewer."""
+    # Subsets of all images would be one and the same, and deviate by nothing.
+    return min(SUBSET_SIZE, smaller // 2)
 
 
 def kid_remarks(protocol: str, smaller: int) -> list[str]:
@@ -17,10 +18,10 @@ def kid_remarks(protocol: str, smaller: int) -> list[str]:
         protocol: its name.
         smaller: images of the smaller set.
     """
-    if protocol != "standard" or not 4 <= smaller < SUBSET_SIZE:
+    if protocol != "standard" or not 4 <= smaller < 2 * SUBSET_SIZE:
         return []
     return [
-        f"KID by the standard protocol wants at least {SUBSET_SIZE:,} images a side; of "
+        f"KID by the standard protocol wants at least {2 * SUBSET_SIZE:,} images a side; of "
         f"{smaller} it takes subsets of {subset_size(smaller)}"
     ]
 
