@@ -548,7 +548,7 @@ def test_the_commands_of_figures(saved, tmp_path, capsys):
     assert command("evaluate", saved, "digits", *short, *sheet, "--protocol", "standard") == 0
     printed = capsys.readouterr().out
     assert "nearest training image: at" in printed
-    assert "note: KID by the standard protocol wants at least 2,000 images" in printed
+    assert "note: KID by the standard protocol wants at least 1,000 images" in printed
     assert (tmp_path / "sheet.png").is_file()
 
 

@@ -215,7 +215,7 @@ def test_the_standard_kid_of_few_images_takes_halves_and_says_so(remarks):
     kid.result()
     (remark,) = remarks()
     assert remark == (
-        "KID by the standard protocol wants at least 2,000 images a side; of 50 it takes "
+        "KID by the standard protocol wants at least 1,000 images a side; of 50 it takes "
         "subsets of 25"
     )
     kid.reset_state()

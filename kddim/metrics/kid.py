@@ -37,7 +37,7 @@ class KID(keras.metrics.Metric):
             calls: with batches of 64 at 75 pixels, the scale of the keras.io example.
             "standard" is that of the literature: 299 pixels, resized with antialiasing,
             the mean over 100 random subsets of 1,000 (of half of the images where there
-            are fewer than 2,000); use 10,000 images a side, or all there are.
+            are fewer than 1,000); use 10,000 images a side, or all there are.
         degree: of the kernel.
         gamma: of the kernel; None is one over the number of features.
         coef: of the kernel.
@@ -122,8 +122,8 @@ class KID(keras.metrics.Metric):
         """How far estimates of parts spread: a standard deviation.
 
         Over the batches with "example", else over 100 random subsets of 1,000, or of half
-        of the images where there are fewer than 2,000, as the literature reports. NaN
-        where there are too few images.
+        of the images where that is fewer ("standard": where there are fewer than 1,000).
+        NaN where there are too few images.
         """
         if self._estimator == "example":
             return float(np.std(self._seen.estimates)) if self._seen.estimates else float("nan")
@@ -133,7 +133,10 @@ class KID(keras.metrics.Metric):
         if self._seen.smaller < 4:
             return float("nan"), float("nan")
         if self._seen.subsets is None:
-            sizes = {"subsets": SUBSETS, "subset_size": subset_size(self._seen.smaller)}
+            sizes = {
+                "subsets": SUBSETS,
+                "subset_size": subset_size(self._seen.smaller, self._estimator),
+            }
             real, generated = self._seen.pooled()
             self._seen.subsets = kernel_distance(real, generated, **sizes, **self._kernel)
         return self._seen.subsets
@@ -159,7 +162,7 @@ class KID(keras.metrics.Metric):
             **self._seen.images.protocol,
         }
         if self._estimator == "standard":
-            protocol["subsets"] = f"{SUBSETS} of {subset_size(self._seen.smaller)}"
+            protocol["subsets"] = f"{SUBSETS} of {subset_size(self._seen.smaller, self._estimator)}"
         return protocol
 
 

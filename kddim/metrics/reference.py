@@ -90,10 +90,6 @@ class Reference:
             )
         return found
 
-    def subset_size(self, num_images: int) -> int:
-        """Images a subset of KID has: half of the smaller set, at most 1,000."""
-        return min(1000, min(len(self.features), num_images) // 2)
-
     def protocol(self, num_images: int, metrics: Sequence[str]) -> dict[str, Any]:
         """The words without which a score of so many generated images means nothing."""
         found = {

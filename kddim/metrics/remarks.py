@@ -5,9 +5,14 @@ from kddim.metrics.protocols import SUBSET_SIZE
 FEW = 2048  # images below which no FID is worth much, whatever the encoder
 
 
-def subset_size(smaller: int) -> int:
-    """Images a subset of KID has: 1,000, or half of the smaller set where that is fewer."""
-    # Subsets of all images would be one and the same, and deviate by nothing.
+def subset_size(smaller: int, protocol: str) -> int:
+    """Images a subset of KID has: 1,000, or half of the smaller set where that is fewer.
+
+    "standard" keeps to the literature's 1,000 wherever there are so many. Elsewhere
+    subsets of almost all images would be almost the same, and deviate by nothing.
+    """
+    if protocol == "standard" and smaller >= SUBSET_SIZE:
+        return SUBSET_SIZE
     return min(SUBSET_SIZE, smaller // 2)
 
 
@@ -20,9 +25,14 @@ def kid_remarks(protocol: str, smaller: int) -> list[str]:
     """
     if protocol != "standard" or not 4 <= smaller < 2 * SUBSET_SIZE:
         return []
+    if smaller >= SUBSET_SIZE:
+        return [
+            f"subsets of {SUBSET_SIZE:,} of {smaller:,} images share most of them: the deviation "
+            "between them is too small"
+        ]
     return [
-        f"KID by the standard protocol wants at least {2 * SUBSET_SIZE:,} images a side; of "
-        f"{smaller} it takes subsets of {subset_size(smaller)}"
+        f"KID by the standard protocol wants at least {SUBSET_SIZE:,} images a side; of "
+        f"{smaller} it takes subsets of {subset_size(smaller, protocol)}"
     ]
 
 

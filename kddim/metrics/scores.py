@@ -76,7 +76,7 @@ def _kid(real: np.ndarray, generated: np.ndarray, protocol: str) -> dict[str, fl
         mean, deviation = float(np.mean(values)), float(np.std(values))
         names = ("kid", "kid_std", "kid_subsets_mean", "kid_subsets_std")
         return dict(zip(names, (mean, deviation) * 2))
-    size = subset_size(min(len(real), len(generated)))
+    size = subset_size(min(len(real), len(generated)), protocol)
     mean, deviation = kernel_distance(real, generated, subsets=SUBSETS, subset_size=size)
     subsets = {"kid_subsets_mean": mean, "kid_subsets_std": deviation}
     if protocol == "standard":
@@ -134,7 +134,7 @@ def describe_estimators(metrics: Sequence[str], protocol: str, smaller: int) -> 
     found: dict[str, Any] = {"protocol": protocol}
     if "kid" in metrics:
         found["estimator"] = KID_PROTOCOLS[protocol]
-        found["subsets"] = f"{SUBSETS} of {subset_size(smaller)}"
+        found["subsets"] = f"{SUBSETS} of {subset_size(smaller, protocol)}"
         if protocol == "example":
             size = min(BATCH, smaller)
             found["subsets"] = f"{smaller // size} batches of {size}"
