@@ -163,12 +163,8 @@ class Generator(TrainedDenoiser):
 
         images = np.empty((num_images, *self.image_shape), "float32")
         for first in range(0, num_images, batch_size):
-            if initial_noise is None:
-                noise = latents.initial_noise(batch_size, self.image_shape, seed, start + first)
-            else:
-                noise = pad_batch(initial_noise, first, batch_size)
             pred_images = self.reverse_diffusion(
-                noise,
+                self._first_noise(initial_noise, first, batch_size, seed, start),
                 diffusion_steps,
                 sampler,
                 seed=seed,
@@ -179,6 +175,13 @@ class Generator(TrainedDenoiser):
             pixels = backend.to_numpy(self.denormalize(pred_images))
             images[first : first + batch_size] = pixels[: num_images - first]
         return images
+
+    def _first_noise(
+        self, given: np.ndarray | None, first: int, batch_size: int, seed: int, start: int
+    ) -> np.ndarray:
+        if given is not None:
+            return pad_batch(given, first, batch_size)
+        return latents.initial_noise(batch_size, self.image_shape, seed, start + first)
 
     def _checked_noise(self, initial_noise: Any, num_images: int) -> np.ndarray:
         noise = backend.to_numpy(initial_noise).astype("float32")
