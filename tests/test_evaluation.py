@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 
 import keras
@@ -587,3 +588,41 @@ def test_bad_input_is_one_line(saved, arguments, match, capsys, tmp_path, monkey
     assert match in error
     assert error.splitlines()[-1].startswith("kddim: error: ")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_floors_of_references_without_fingerprint_are_not_shared(tmp_path, monkeypatch):
+    """Made by hand from features, they say nothing of what they hold."""
+    monkeypatch.setenv("KDDIM_CACHE", str(tmp_path))
+    random = np.random.default_rng(0)
+    encoder = encoders.get("random_conv")
+    described = {"image_size": "8x8", "real_images": 40, "real": "numbers"}
+    found = [
+        evaluation.floors.floor_of(
+            evaluation.Reference(encoder, scale * random.random((40, 6)), described), None, ["fid"]
+        )["fid"]
+        for scale in (1.0, 100.0)
+    ]
+    assert found[1] > 100 * found[0]
+
+
+def test_a_single_file_is_known_by_its_content(tmp_path):
+    from kddim.data.fingerprints import fingerprint
+
+    for name, value in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "images.npy", np.full((4, 8, 8, 3), value, "uint8"))
+        os.utime(tmp_path / name / "images.npy", (0, 0))
+    one, other = (fingerprint(tmp_path / name / "images.npy") for name in "ab")
+    assert one != other
+
+
+def test_weights_beside_an_encoder_that_had_none_are_refused(tmp_path):
+    options = {"identifier": "mobilenet", "image_size": 128, "antialias": False}
+    with pytest.raises(ValueError, match="Expected no file of weights for mobilenet"):
+        encoders.rebuild(options, "mobilenet", tmp_path / "w.h5")
+
+
+def test_damaged_weights_of_the_inception_of_2015_are_refused(tmp_path):
+    (tmp_path / "w.npz").write_bytes(b"PK\x03\x04 truncated")
+    with pytest.raises(ValueError, match="Expected weights that convert_pt_inception wrote"):
+        encoders.pt_inception(tmp_path / "w.npz")

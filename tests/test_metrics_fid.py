@@ -204,7 +204,7 @@ def test_the_standard_kid_is_the_mean_over_subsets():
     wanted = kernel_distance(statistics(real), statistics(generated))
     assert (value, kid.deviation()) == pytest.approx(wanted, rel=1e-5)
     assert kid.protocol["subsets"] == "100 of 1000"
-    assert kid.protocol["estimator"] == "mean over 100 random subsets of 1,000 images, antialiased"
+    assert kid.protocol["estimator"] == "mean over 100 random subsets of 1,000 images"
 
 
 def test_the_standard_kid_of_few_images_takes_halves_and_says_so(remarks):

@@ -115,7 +115,8 @@ class KIDCallback(keras.callbacks.Callback):
         Raises:
             ValueError: images of another shape or range, or fewer than two.
         """
-        if self._real_features is not None:
+        image_size = f"{image_shape[0]}x{image_shape[1]}"
+        if self._real_features is not None and self._image_size == image_size:
             return
         real = take_images(self.validation_data, self.num_images, image_shape)
         if len(real) < 2:
@@ -123,7 +124,7 @@ class KIDCallback(keras.callbacks.Callback):
                 f"Expected at least 2 validation images to measure KID. Received: {len(real)}"
             )
         self._real_features = self.encoder(real, self.batch_size)
-        self._image_size = f"{image_shape[0]}x{image_shape[1]}"
+        self._image_size = image_size
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.prepare(self.model.image_shape)

@@ -17,7 +17,7 @@ from kddim.cli.report import print_scores
 @click.option("--metric", default="kid,fid,prdc", show_default=True, help="Among kid, fid and prdc: precision, recall, density and coverage.")  # fmt: skip
 @click.option("--num-images", "-n", type=int, help="At most so many of each.  [default: all]")
 @encoder_options
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Images encoded at once.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images encoded at once.")  # fmt: skip
 @click.option("--output", "-o", type=click.Path(), help="A .json file for the result.")
 @click.option("--overwrite", is_flag=True, help="Replace that file.")
 @runtime_options

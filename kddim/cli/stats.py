@@ -24,7 +24,7 @@ from kddim.cli.common import (
 @encoder_options
 @functools.partial(split_option, default="all")
 @click.option("--validation-split", type=float, default=0.2, show_default=True, help="Fraction of that part, as in training.")  # fmt: skip
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Images encoded at once.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images encoded at once.")  # fmt: skip
 @runtime_options
 def stats(source, output, overwrite, image_size, seed, **options):
     """Keep the features of SOURCE's images in a file, to measure others against.

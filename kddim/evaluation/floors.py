@@ -52,7 +52,7 @@ def _sides(reference: Reference, others: Reference | None) -> tuple[FeatureSet, 
     order = np.random.default_rng(0).permutation(len(real.features))
     middle = len(order) // 2
     halves = [
-        FeatureSet(real.features[rows], fingerprint=f"{real.fingerprint}{name}")
+        FeatureSet(real.features[rows], fingerprint=real.fingerprint and real.fingerprint + name)
         for rows, name in ((order[:middle], "a"), (order[middle : 2 * middle], "b"))
     ]
     return halves[0], halves[1], f"two halves of the real images, {middle:,} each"

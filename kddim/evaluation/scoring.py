@@ -76,7 +76,8 @@ def evaluate(
     if neighbours is not None:
         real.check_parts()
     reference = real.reference
-    num_images = num_images or _default_number(reference.protocol_name)
+    if num_images is None:
+        num_images = _default_number(reference.protocol_name)
     generation = _Generation(
         model, sampler, diffusion_steps, num_images, schedule, batch_size, seed
     )
@@ -119,7 +120,10 @@ class _Real:
             for key in ("validation_split", "limit", "data_seed")
             if key in options
         }
-        self.num_images = num_images or _default_number(options.get("protocol"))
+        if num_images is not None and num_images < 4:
+            raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
+        default = _default_number(options.get("protocol"))
+        self.num_images = default if num_images is None else num_images
         made = isinstance(source, Reference)
         self.split = None if made or is_reference(source) else options.get("split", "validation")
         self.reference = source if made else self._make(options)
@@ -219,8 +223,18 @@ def _neighbours(
 ) -> dict[str, float]:
     training: Any = real.of_split("train", everything=True)
     held_out: Any = real.reference if real.split == "validation" else real.of_split("validation")
+    searched = len(training.features)
+    if searched < training.count:
+        log.warning(
+            "neighbours are sought among the first %s of %s training images",
+            *(f"{searched:,}", f"{training.count:,}"),
+        )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     pixels = real.images("train", None).arrays[0][: len(training.features)]
     features = generated.features, training.features
     draw_neighbours(path, images[: len(generated.features)], pixels, features)
-    return copying(generated.features, held_out.features, training.features)
+    found: dict[str, float] = {"training_images_searched": searched}
+    if held_out is None:
+        log.warning("too few held-out images to say whether the model copies")
+        return found
+    return found | copying(generated.features, held_out.features, training.features)

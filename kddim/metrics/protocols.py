@@ -9,11 +9,11 @@ SUBSETS, SUBSET_SIZE = 100, 1000
 KID_PROTOCOLS = {
     "unbiased": "unbiased estimate over all images",
     "example": "mean of the estimates of single batches, as in the keras.io example",
-    "standard": f"mean over {SUBSETS} random subsets of {SUBSET_SIZE:,} images, antialiased",
+    "standard": f"mean over {SUBSETS} random subsets of {SUBSET_SIZE:,} images",
 }
 FID_PROTOCOLS = {
-    "example": "Fréchet distance of all images, not antialiased, as the keras.io example sees them",
-    "standard": "Fréchet distance of all images, antialiased",
+    "example": "Fréchet distance of all images",
+    "standard": "Fréchet distance of all images",
 }
 
 

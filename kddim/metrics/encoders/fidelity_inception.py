@@ -1,6 +1,8 @@
 """The Inception network of 2015 that published FID and KID use."""
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +211,14 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(f"Expected a file of weights. Received: {path}, no such file")
     if path.suffix != ".npz":
         return load_torch_state_dict(path)
-    with np.load(path) as file:
-        return dict(file)
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"Expected weights that convert_pt_inception wrote. Received: {path}, which cannot "
+            f"be read ({error})"
+        ) from error
 
 
 def _assign(model: keras.Model, arrays: dict[str, np.ndarray], path: str) -> None:

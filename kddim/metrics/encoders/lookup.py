@@ -73,6 +73,8 @@ def _quoted(name: str) -> str:
 def _named(
     name: str, image_size: int | None, weights: str | os.PathLike | None, antialias: bool
 ) -> Encoder:
+    if weights == "imagenet":  # which is what None means
+        weights = None
     if name in ("random_conv", "auto") and weights is not None:
         raise ValueError(f"Expected no `weights` for {name!r}. Received: {weights!r}")
     if name == "random_conv":
@@ -126,6 +128,11 @@ def rebuild(
                 f"Expected the weights of {description} (hash {wanted}). Received: "
                 f"{weights or 'no file'}. Give their file with --encoder-weights (weights=)."
             )
+    elif weights is not None:
+        raise ValueError(
+            f"Expected no file of weights for {description}, which was not made with one. "
+            f"Received: {weights}"
+        )
     return get(**arguments, weights=weights)
 
 
