@@ -30,9 +30,12 @@ test: $(VENV)/.installed-test
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PYTEST) -m "backend and not slow"
 	KERAS_BACKEND=torch $(BIN)/python -m pytest $(PYTEST) -m "backend and not slow"
 
-# What takes minutes: trains the demo's model and has a classifier judge its digits.
+# What takes minutes: trains the demo's model and has a classifier judge its digits; runs the
+# Inception of 2015 on every backend.
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m slow
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "backend and slow"
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "backend and slow"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

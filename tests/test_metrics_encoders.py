@@ -120,6 +120,7 @@ def test_every_layer_is_torch_fidelitys(features, fidelity, fidelity_features):
     assert np.abs(wanted[0] - wanted[1]).mean() > 0.02 * np.abs(wanted).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_the_network_is_the_same_on_every_backend(fidelity, fidelity_features):
     encoder = encoders.get("pt_inception", weights=fidelity[1])
