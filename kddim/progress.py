@@ -98,6 +98,7 @@ class _Budget:
         self.before = 0.0
 
     def advance(self, count: int) -> None:
+        """Counts a batch; after the second, tells what is left."""
         now = time.perf_counter()
         self.batches += 1
         self.done += count

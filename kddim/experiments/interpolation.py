@@ -84,6 +84,7 @@ class Interpolation(Experiment):
         return {"images": len(images)}, images
 
     def write(self, ledger: Ledger) -> None:
+        """Strips and their animation, and the grid, of the parts that are there."""
         if "strips" in ledger:
             strips = ledger.array("strips")
             save_png(ledger.folder / "strips.png", grid(strips, self.num_images))

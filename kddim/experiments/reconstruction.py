@@ -74,6 +74,7 @@ class Reconstruction(Experiment):
         }
 
     def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
+        """The error with a number of steps, and the reconstructions that are shown."""
         steps = int(key.split()[0])
         options = {
             "seed": self.seed,
@@ -92,6 +93,7 @@ class Reconstruction(Experiment):
         }, decoded[:_SHOWN]
 
     def write(self, ledger: Ledger) -> None:
+        """The table, and the first images above their reconstructions."""
         keys = [key for key in self.cells() if key in ledger]
         rows = [ledger.cells[key] for key in keys]
         write_csv(ledger.folder / "reconstruction.csv", rows)

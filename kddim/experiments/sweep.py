@@ -115,6 +115,7 @@ class Sweep(Experiment):
         return self.samplers[self._settings_of_cells()[key][0]]
 
     def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], None]:
+        """One setting's scores, and the seconds that its images took."""
         name, steps = self._settings_of_cells()[key]
         sampler = self.samplers[name]
         # One step compiles, so that the seconds are those of sampling alone.
@@ -144,6 +145,7 @@ class Sweep(Experiment):
         ]
 
     def write(self, ledger: Ledger) -> None:
+        """Tables and plot of the settings that are there."""
         rows = self._rows(ledger.cells)
         write_csv(ledger.folder / "sweep.csv", rows)
         protocol = [f"- {k.replace('_', ' ')}: {v}" for k, v in ledger.settings.items()]
