@@ -9,7 +9,7 @@ PYTEST ?= -n 2 --dist loadscope
 TORCH ?= torch==2.13.0
 JUDGES = "torch-fidelity>=0.4" "clean-fid>=0.1.35"
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint bench clean
 
 demo: $(VENV)/.installed
 	KERAS_BACKEND=tensorflow $(BIN)/kddim train digits --output $(RUN) --overwrite --kid-encoder random_conv --kid-images 500 --kid-steps 10 \
@@ -61,6 +61,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@# Independent judges of the metrics. They ask for torchvision, which the tests do without.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(JUDGES)
 	touch $@
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

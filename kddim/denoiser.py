@@ -12,6 +12,7 @@ from kddim import ema as ema_average
 from kddim.files import whole
 from kddim.latents import resolve_seed
 from kddim.networks.adopt import check_network, copy_network
+from kddim.networks.folding import FoldedNetworks
 from kddim.networks.layers import ImageNormalization
 from kddim.networks.residual_unet import check_image_size, residual_unet
 
@@ -69,6 +70,7 @@ class Denoiser(keras.Model):
         self.noise_loss_tracker = keras.metrics.Mean(name="n_loss")
         self.image_loss_tracker = keras.metrics.Mean(name="i_loss")
         self._compiled_steps = backend.StepCache()
+        self._folded_networks = FoldedNetworks()
         self.built = True
 
     def diffusion_schedule(self, diffusion_times: Any) -> tuple[Any, Any]:
@@ -92,13 +94,16 @@ class Denoiser(keras.Model):
         noisy_images, noise_rates, signal_rates = (
             ops.convert_to_tensor(v, "float32") for v in (noisy_images, noise_rates, signal_rates)
         )
-        prediction = self._predict(noisy_images, noise_rates, training)
+        network = self.network if training else self.ema_network
+        return self._denoise_with(network, noisy_images, noise_rates, signal_rates, training)
+
+    def _denoise_with(self, network, noisy_images, noise_rates, signal_rates, training=False):
+        prediction = self._predict(network, noisy_images, noise_rates, training)
         return predictions.split(
             self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
         )
 
-    def _predict(self, noisy_images: Any, noise_rates: Any, training: bool) -> Any:
-        network = self.network if training else self.ema_network
+    def _predict(self, network: Any, noisy_images: Any, noise_rates: Any, training: bool) -> Any:
         rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
         noise_variances = ops.broadcast_to(noise_rates**2, rates_shape)
         return ops.cast(network([noisy_images, noise_variances], training=training), "float32")

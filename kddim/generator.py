@@ -1,5 +1,6 @@
 """Generation: from noise to images, with the sampler as the loop."""
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -63,8 +64,10 @@ class Generator(TrainedDenoiser):
                 f"Received: {shape}"
             )
         sampler = samplers.get(sampler)
+        folded = self._folded_networks.get(self.ema_network, backend.compile_step)
+        folded.refresh()
         return sampler.sample(
-            self._denoise_with_ema,
+            functools.partial(self._denoise_with, folded.network),
             self._schedule_of_sampling(schedule),
             ops.convert_to_tensor(initial_noise, "float32"),
             diffusion_steps,
@@ -72,7 +75,7 @@ class Generator(TrainedDenoiser):
             start=start,
             callback=callback,
             compile_step=lambda step: self._compiled_steps.get(
-                (sampler.compile_key, id(self.ema_network)), step, self.ema_network.variables
+                (sampler.compile_key, id(folded.original)), step, folded.network.variables
             ),
         )
 
@@ -99,9 +102,6 @@ class Generator(TrainedDenoiser):
                 "to %.1f: images suffer. A grid `times` that begins and ends within them avoids it",
                 *(wanted[1], wanted[0], seen[1], seen[0]),
             )
-
-    def _denoise_with_ema(self, noisy_images, noise_rates, signal_rates):
-        return self.denoise(noisy_images, noise_rates, signal_rates, training=False)
 
     def generate(
         self,

@@ -1,0 +1,221 @@
+"""What `speed.py` times. A process of its own for each backend and dtype policy.
+
+Reads names of cases from standard input, and answers each with a line of JSON: `units`
+(image-steps, or training steps) and `seconds`. The first answer of a case comes after a
+warm-up that compiles.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SIZE = 64
+TRAIN_BATCH, TRAIN_STEPS = 16, 6
+
+
+def sampling_model():
+    """The default model, with weights that are not zero anywhere."""
+    import keras
+    import numpy as np
+
+    import kddim
+
+    model = kddim.DiffusionModel(SIZE, seed=0)
+    rng = np.random.default_rng(0)
+    for weight in model.ema_network.weights:
+        if not np.any(keras.ops.convert_to_numpy(weight)):
+            weight.assign(rng.normal(0.0, 0.05, weight.shape))
+    return model
+
+
+def generate(batch_size, steps):
+    model = sampling_model()
+
+    def run():
+        model.generate(batch_size, steps, seed=0, batch_size=batch_size)
+
+    return batch_size * steps, run
+
+
+def eager_loop(batch_size, steps):
+    """The keras.io example's way: the network called step by step, and the remixing, eagerly."""
+    import keras
+
+    model = sampling_model()
+    ops = keras.ops
+
+    def run():
+        noisy = keras.random.normal((batch_size, SIZE, SIZE, 3))
+        for step in range(steps):
+            times = ops.ones((batch_size, 1, 1, 1)) - step / steps
+            noise_rates, signal_rates = model.diffusion_schedule(times)
+            pred_noises = model.ema_network([noisy, noise_rates**2], training=False)
+            pred_images = (noisy - noise_rates * pred_noises) / signal_rates
+            noise_rates, signal_rates = model.diffusion_schedule(times - 1 / steps)
+            noisy = signal_rates * pred_images + noise_rates * pred_noises
+        keras.ops.convert_to_numpy(pred_images)
+
+    return batch_size * steps, run
+
+
+def convolutions(batch_size):
+    """Every convolution of the network alone, one compiled function each, output kept."""
+    import tensorflow as tf
+
+    network = sampling_model().network
+    calls = []
+    for layer in network.layers:
+        if hasattr(layer, "kernel"):
+            images = tf.random.normal((batch_size, *layer.input.shape[1:]))
+            kernel = tf.convert_to_tensor(layer.kernel)
+            compute = tf.function(lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"))
+            calls.append((compute, images, kernel))
+
+    def run():
+        for compute, images, kernel in calls:
+            compute(images, kernel)
+
+    return batch_size, run
+
+
+def fit():
+    import keras
+    import numpy as np
+
+    import kddim
+
+    images = np.random.default_rng(0).integers(0, 256, (256, SIZE, SIZE, 3), "uint8")
+    data = kddim.data.ImageDataset(images, TRAIN_BATCH, training=True, steps_per_epoch=TRAIN_STEPS)
+    model = kddim.DiffusionModel(SIZE, seed=0)
+    model.normalizer.adapt(data)
+    model.compile()
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seconds = time.perf_counter() - self.start
+
+    clock = Clock()
+
+    def run():
+        model.fit(data, epochs=1, verbose=0, callbacks=[clock])
+        return clock.seconds
+
+    return TRAIN_STEPS, run
+
+
+def bare_step():
+    """Forward, backward and optimiser in one function: nothing drawn, mixed or averaged."""
+    import keras
+    import tensorflow as tf
+
+    from kddim.networks import residual_unet
+
+    network = residual_unet(SIZE)
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-4)
+    optimizer.build(network.trainable_variables)
+    images = tf.random.normal((TRAIN_BATCH, SIZE, SIZE, 3))
+    variances = tf.random.uniform((TRAIN_BATCH, 1, 1, 1))
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.abs(network([images, variances], training=True) - images))
+        gradients = tape.gradient(loss, network.trainable_variables)
+        optimizer.apply(gradients, network.trainable_variables)
+        return loss
+
+    def run():
+        for _ in range(TRAIN_STEPS):
+            step().numpy()
+
+    return TRAIN_STEPS, run
+
+
+def first_step(steps):
+    """From the call to the end of the first step, in a process that has compiled it."""
+    model = sampling_model()
+
+    def run():
+        model.generate(16, steps, seed=0, callback=lambda *_: True)
+
+    return 1, run
+
+
+def diffusers_pipeline(batch_size, steps):
+    import torch
+    from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+
+    widths = (32, 64, 96, 128)
+    network = UNet2DModel(
+        sample_size=SIZE,
+        block_out_channels=widths,
+        layers_per_block=2,
+        down_block_types=("DownBlock2D",) * 4,
+        up_block_types=("UpBlock2D",) * 4,
+        add_attention=False,
+    ).eval()
+    pipeline = DDIMPipeline(network, DDIMScheduler())
+    pipeline.set_progress_bar_config(disable=True)
+
+    def run():
+        pipeline(
+            batch_size=batch_size,
+            num_inference_steps=steps,
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+        )
+
+    return batch_size * steps, run
+
+
+def network_flops():
+    """Multiplications and additions of an image's convolutions, in each implementation."""
+    network = sampling_model().network
+    total = 0
+    for layer in network.layers:
+        if hasattr(layer, "kernel"):
+            height, width = layer.output.shape[1:3]
+            total += 2 * math.prod(layer.kernel.shape) * height * width
+    return total
+
+
+def diffusers_flops():
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    _, run = diffusers_pipeline(1, 1)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()
+    return counter.get_total_flops()
+
+
+def main():
+    import keras
+
+    keras.config.set_dtype_policy(sys.argv[1])
+    prepared = {}
+    for line in sys.stdin:
+        name, *numbers = line.split()
+        arguments = [int(n) for n in numbers]
+        if name.endswith("_flops"):
+            print(json.dumps({"flops": globals()[name]()}), flush=True)
+            continue
+        if line not in prepared:
+            prepared[line] = globals()[name](*arguments)
+            prepared[line][1]()
+        units, run = prepared[line]
+        start = time.perf_counter()
+        answer = run()
+        seconds = answer if isinstance(answer, float) else time.perf_counter() - start
+        print(json.dumps({"units": units, "seconds": seconds}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

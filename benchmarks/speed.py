@@ -1,0 +1,175 @@
+"""Speed of sampling and training, as ratios of cases that are timed in turn.
+
+python benchmarks/speed.py            (or: make bench)
+
+Writes the measured part of benchmarks/RESULTS.md, between its two marks; what is written
+around it stays. Let nothing else run on the machine meanwhile.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "diffusers", "numpy")
+
+# Name to (worker, case). A worker is a backend and a dtype policy.
+TF, BF16 = ("tensorflow", "float32"), ("tensorflow", "mixed_bfloat16")
+JAX, TORCH = ("jax", "float32"), ("torch", "float32")
+CASES = {
+    "generate, batch 32, 20 steps": (TF, "generate 32 20"),
+    "eager loop, batch 32, 5 steps": (TF, "eager_loop 32 5"),
+    "generate, batch 4, 20 steps": (TF, "generate 4 20"),
+    "eager loop, batch 4, 20 steps": (TF, "eager_loop 4 20"),
+    "convolutions alone, batch 32": (TF, "convolutions 32"),
+    "diffusers DDIMPipeline, batch 32, 5 steps": (TORCH, "diffusers_pipeline 32 5"),
+    "generate, bfloat16, batch 32, 20 steps": (BF16, "generate 32 20"),
+    "generate, JAX, batch 16, 5 steps": (JAX, "generate 16 5"),
+    "generate, PyTorch, batch 16, 5 steps": (TORCH, "generate 16 5"),
+    "generate, TensorFlow, batch 16, 5 steps": (TF, "generate 16 5"),
+    "fit, TensorFlow, batch 16": (TF, "fit"),
+    "bare training step, TensorFlow, batch 16": (TF, "bare_step"),
+    "fit, bfloat16, TensorFlow, batch 16": (BF16, "fit"),
+    "fit, JAX, batch 16": (JAX, "fit"),
+    "fit, PyTorch, batch 16": (TORCH, "fit"),
+    "first step of 10": (TF, "first_step 10"),
+    "first step of 1,000": (TF, "first_step 1000"),
+}
+
+
+class Worker:
+    """A process that times cases when it is asked."""
+
+    def __init__(self, backend: str, policy: str):
+        environment = {**os.environ, "KERAS_BACKEND": backend}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "cases.py"), policy],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, env=environment,
+        )  # fmt: skip
+
+    def ask(self, case: str) -> dict:
+        self.process.stdin.write(case + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"Expected a time of {case!r}. Received: the process ended")
+        return json.loads(answer)
+
+
+def import_seconds(statement: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds a unit of each case (medians), and other numbers."""
+    workers = {who: Worker(*who) for who in (TF, BF16, JAX, TORCH)}
+    seconds: dict[str, list[float]] = {name: [] for name in CASES}
+    imports: dict[str, list[float]] = {"import keras": [], "import keras, kddim": []}
+    for number in range(rounds):
+        for name, (who, case) in CASES.items():
+            answer = workers[who].ask(case)
+            seconds[name].append(answer["seconds"] / answer["units"])
+            print(f"round {number + 1}: {name}: {seconds[name][-1] * 1e3:.2f} ms", flush=True)
+        for statement, found in imports.items():
+            found.append(import_seconds(statement))
+    others = {name: median(found) for name, found in imports.items()}
+    others["ours"] = workers[TF].ask("network_flops")["flops"]
+    others["diffusers"] = workers[TORCH].ask("diffusers_flops")["flops"]
+    for worker in workers.values():
+        worker.process.stdin.close()
+        worker.process.wait()
+    return {name: median(found) for name, found in seconds.items()}, others
+
+
+def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, float, str]]:
+    """`(what, ratio, wanted)`; a ratio above 1 is faster than what it is compared with."""
+    ours = t["generate, batch 32, 20 steps"]
+    tf5, fit = t["generate, TensorFlow, batch 16, 5 steps"], t["fit, TensorFlow, batch 16"]
+    equal_work = others["ours"] / others["diffusers"]
+    return [
+        ("generate / eager loop, batch 32", t["eager loop, batch 32, 5 steps"] / ours, "1.55"),
+        (
+            "generate / eager loop, batch 4",
+            t["eager loop, batch 4, 20 steps"] / t["generate, batch 4, 20 steps"],
+            "2.5",
+        ),
+        ("generate / convolutions alone", t["convolutions alone, batch 32"] / ours, "0.85"),
+        (
+            "generate / diffusers, at equal operations",
+            t["diffusers DDIMPipeline, batch 32, 5 steps"] / ours * equal_work,
+            "1.35",
+        ),
+        ("bfloat16 / float32", ours / t["generate, bfloat16, batch 32, 20 steps"], "1.6"),
+        ("fit / bare step", t["bare training step, TensorFlow, batch 16"] / fit, "0.93"),
+        (
+            "time to first step, 1,000 / 10",
+            t["first step of 1,000"] / t["first step of 10"],
+            "0.8 to 1.2",
+        ),
+        ("generate, JAX / TensorFlow", tf5 / t["generate, JAX, batch 16, 5 steps"], ""),
+        ("generate, PyTorch / TensorFlow", tf5 / t["generate, PyTorch, batch 16, 5 steps"], ""),
+        ("fit, JAX / TensorFlow", fit / t["fit, JAX, batch 16"], ""),
+        ("fit, PyTorch / TensorFlow", fit / t["fit, PyTorch, batch 16"], ""),
+        ("fit, bfloat16 / float32", fit / t["fit, bfloat16, TensorFlow, batch 16"], ""),
+    ]
+
+
+def machine() -> str:
+    name = platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists():
+        lines = [x for x in cpu.read_text().splitlines() if x.startswith("model name")]
+        name = lines[0].split(":")[1].strip() if lines else name
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, no accelerator used"
+
+
+def report(rounds: int, t: dict[str, float], others: dict[str, float]) -> str:
+    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
+    extra = others["import keras, kddim"] - others["import keras"]
+    rate = others["ours"] / t["generate, batch 32, 20 steps"] / 1e9
+    ceiling = others["ours"] / t["convolutions alone, batch 32"] / 1e9
+    lines = [
+        f"Machine: {machine()}. Python {platform.python_version()}, {versions}.",
+        f"Command: `python benchmarks/speed.py --rounds {rounds}`; medians, cases in turn.",
+        "",
+        "| what | ratio of rates | wanted |",
+        "|---|---|---|",
+        *(f"| {what} | {ratio:.2f} | {wanted} |" for what, ratio, wanted in ratios(t, others)),
+        f"| `import kddim` beyond `import keras` | {extra:.2f} s | at most 0.3 s |",
+        "",
+        f"Of the default network's convolutions, {others['ours'] / 1e9:.2f} GFLOP an image "
+        f"(diffusers' network: {others['diffusers'] / 1e9:.2f}), `generate` reaches {rate:.0f} "
+        f"GFLOP/s, and the convolutions alone {ceiling:.0f}.",
+        "",
+        "| case | milliseconds an image and step, or a training step |",
+        "|---|---|",
+        *(f"| {name} | {seconds * 1e3:.2f} |" for name, seconds in t.items()),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    found = report(options.rounds, *measure(options.rounds))
+    text = RESULTS.read_text() if RESULTS.exists() else f"# Speed\n\n{BEGIN}\n{END}\n"
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    RESULTS.write_text(f"{head}{BEGIN}\n{found}\n{END}{tail}")
+    print(found)
+
+
+if __name__ == "__main__":
+    main()
