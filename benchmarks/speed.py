@@ -13,7 +13,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
 
@@ -66,31 +65,36 @@ class Worker:
         return json.loads(answer)
 
 
-def import_seconds(statement: str) -> float:
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=True, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+def import_seconds() -> float:
+    """What `import kddim` takes in a process that has imported Keras."""
+    program = (
+        "import time, keras; t = time.perf_counter(); import kddim; print(time.perf_counter() - t)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return float(answer.stdout)
 
 
-def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds a unit of each case (medians), and other numbers."""
+def measure(rounds: int) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Seconds a unit of each case, a dictionary a round, and other numbers."""
     workers = {who: Worker(*who) for who in (TF, BF16, JAX, TORCH)}
-    seconds: dict[str, list[float]] = {name: [] for name in CASES}
-    imports: dict[str, list[float]] = {"import keras": [], "import keras, kddim": []}
+    found: list[dict[str, float]] = []
+    imports = []
     for number in range(rounds):
+        found.append({})
         for name, (who, case) in CASES.items():
             answer = workers[who].ask(case)
-            seconds[name].append(answer["seconds"] / answer["units"])
-            print(f"round {number + 1}: {name}: {seconds[name][-1] * 1e3:.2f} ms", flush=True)
-        for statement, found in imports.items():
-            found.append(import_seconds(statement))
-    others = {name: median(found) for name, found in imports.items()}
-    others["ours"] = workers[TF].ask("network_flops")["flops"]
-    others["diffusers"] = workers[TORCH].ask("diffusers_flops")["flops"]
+            found[-1][name] = answer["seconds"] / answer["units"]
+            print(f"round {number + 1}: {name}: {found[-1][name] * 1e3:.2f} ms", flush=True)
+        imports.append(import_seconds())
+    others = {
+        "import": median(imports),
+        "ours": workers[TF].ask("network_flops")["flops"],
+        "diffusers": workers[TORCH].ask("diffusers_flops")["flops"],
+    }
     for worker in workers.values():
         worker.process.stdin.close()
         worker.process.wait()
-    return {name: median(found) for name, found in seconds.items()}, others
+    return found, others
 
 
 def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, float, str]]:
@@ -135,19 +139,21 @@ def machine() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores, no accelerator used"
 
 
-def report(rounds: int, t: dict[str, float], others: dict[str, float]) -> str:
+def report(found: list[dict[str, float]], others: dict[str, float]) -> str:
+    t = {name: median(times[name] for times in found) for name in CASES}
+    by_round = [ratios(times, others) for times in found]
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
-    extra = others["import keras, kddim"] - others["import keras"]
     rate = others["ours"] / t["generate, batch 32, 20 steps"] / 1e9
     ceiling = others["ours"] / t["convolutions alone, batch 32"] / 1e9
     lines = [
         f"Machine: {machine()}. Python {platform.python_version()}, {versions}.",
-        f"Command: `python benchmarks/speed.py --rounds {rounds}`; medians, cases in turn.",
+        f"Command: `python benchmarks/speed.py --rounds {len(found)}`: the cases in turn; "
+        "medians, and in brackets the least and the greatest of the rounds' ratios.",
         "",
         "| what | ratio of rates | wanted |",
         "|---|---|---|",
-        *(f"| {what} | {ratio:.2f} | {wanted} |" for what, ratio, wanted in ratios(t, others)),
-        f"| `import kddim` beyond `import keras` | {extra:.2f} s | at most 0.3 s |",
+        *(_row(same) for same in zip(*by_round)),
+        f"| `import kddim` after `import keras` | {others['import']:.2f} s | at most 0.3 s |",
         "",
         f"Of the default network's convolutions, {others['ours'] / 1e9:.2f} GFLOP an image "
         f"(diffusers' network: {others['diffusers'] / 1e9:.2f}), `generate` reaches {rate:.0f} "
@@ -160,11 +166,18 @@ def report(rounds: int, t: dict[str, float], others: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def _row(same: tuple) -> str:
+    """One ratio, of every round."""
+    what, _, wanted = same[0]
+    values = [ratio for _, ratio, _ in same]
+    return f"| {what} | {median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {wanted} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    found = report(options.rounds, *measure(options.rounds))
+    found = report(*measure(options.rounds))
     text = RESULTS.read_text() if RESULTS.exists() else f"# Speed\n\n{BEGIN}\n{END}\n"
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     RESULTS.write_text(f"{head}{BEGIN}\n{found}\n{END}{tail}")
