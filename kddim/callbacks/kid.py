@@ -141,6 +141,7 @@ class KIDCallback(keras.callbacks.Callback):
         self._epoch_start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Measures where it is due, and puts `val_kid` into the logs; Keras calls it."""
         number = epoch + 1 + (self._offset or 0)
         self._epochs = max(self._epochs, number)
         if not is_due(self, epoch, self.every):

@@ -45,6 +45,7 @@ class Multistep(Sampler):
         """
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        """The rates of each step, and the weights of the predictions that it combines."""
         if self.combines_noises:
             check_signal(self, rates)
         weights = self.weights(rates)
