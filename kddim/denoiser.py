@@ -94,10 +94,7 @@ class Denoiser(keras.Model):
         noisy_images, noise_rates, signal_rates = (
             ops.convert_to_tensor(v, "float32") for v in (noisy_images, noise_rates, signal_rates)
         )
-        network = self.network if training else self.ema_network
-        return self._denoise_with(network, noisy_images, noise_rates, signal_rates, training)
-
-    def _denoise_with(self, network, noisy_images, noise_rates, signal_rates, training=False):
+        network = self.network if training else self._folded_networks.current or self.ema_network
         prediction = self._predict(network, noisy_images, noise_rates, training)
         return predictions.split(
             self.prediction_type, prediction, noisy_images, noise_rates, signal_rates

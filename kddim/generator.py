@@ -1,6 +1,5 @@
 """Generation: from noise to images, with the sampler as the loop."""
 
-import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -64,20 +63,22 @@ class Generator(TrainedDenoiser):
                 f"Received: {shape}"
             )
         sampler = samplers.get(sampler)
-        folded = self._folded_networks.get(self.ema_network, backend.compile_step)
-        folded.refresh()
-        return sampler.sample(
-            functools.partial(self._denoise_with, folded.network),
-            self._schedule_of_sampling(schedule),
-            ops.convert_to_tensor(initial_noise, "float32"),
-            diffusion_steps,
-            seed=seed,
-            start=start,
-            callback=callback,
-            compile_step=lambda step: self._compiled_steps.get(
-                (sampler.compile_key, id(folded.original)), step, folded.network.variables
-            ),
-        )
+        with self._folded_networks.sampling(self.ema_network, backend.compile_step) as network:
+            return sampler.sample(
+                self._denoise_with_ema,
+                self._schedule_of_sampling(schedule),
+                ops.convert_to_tensor(initial_noise, "float32"),
+                diffusion_steps,
+                seed=seed,
+                start=start,
+                callback=callback,
+                compile_step=lambda step: self._compiled_steps.get(
+                    (sampler.compile_key, id(network)), step, network.variables
+                ),
+            )
+
+    def _denoise_with_ema(self, noisy_images, noise_rates, signal_rates):
+        return self.denoise(noisy_images, noise_rates, signal_rates, training=False)
 
     def _schedule_of_sampling(self, schedule: Any) -> schedules.Schedule:
         if schedule is None:

@@ -149,10 +149,10 @@ def test_a_seed_gives_its_images_whatever_the_batch_size(model, sampler):
     assert whole.min() >= 0.0
     assert whole.max() <= 1.0
     assert whole.std() > 0.05
-    np.testing.assert_allclose(
-        model.generate(7, 4, sampler, seed=3, batch_size=3), whole, atol=1e-5
-    )
-    np.testing.assert_allclose(model.generate(2, 4, sampler, seed=3), whole[:2], atol=1e-5)
+    # Another batch size is another order of summation: rounding, a few units of 1e-6 a step.
+    for number, batch_size in ((7, 3), (2, 64)):
+        some = model.generate(number, 4, sampler, seed=3, batch_size=batch_size)
+        np.testing.assert_allclose(some, whole[:number], atol=1e-4)
     assert np.abs(model.generate(7, 4, sampler, seed=4) - whole).mean() > 0.01
 
 

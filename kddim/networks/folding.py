@@ -5,7 +5,8 @@ the kernel. The shift becomes a bias, of another value at the borders of the ima
 the convolution pads normalised zeros: hence a map of biases, one for each position.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -42,7 +43,7 @@ class FoldedNetwork:
     """
 
     def __init__(self, network: keras.Model, compile_step: Callable):
-        self.original = network  # holding it keeps its `id` taken
+        self.original = network
         self.network = network
         self._pairs: list[tuple[Any, Any, Any]] = []
         found = _foldable(network)
@@ -77,15 +78,26 @@ class FoldedNetwork:
 
 
 class FoldedNetworks:
-    """The folded form of the latest network; no attribute that Keras would track and save."""
+    """The folded form of the latest network; no attribute that Keras would track and save.
+
+    `current` is the network to use while sampling goes on, else None.
+    """
 
     def __init__(self):
-        self._latest: FoldedNetwork | None = None
+        self.current: keras.Model | None = None
+        self._all: list[FoldedNetwork] = []  # kept: compiled steps are known by their `id`
 
-    def get(self, network: keras.Model, compile_step: Callable) -> FoldedNetwork:
-        if self._latest is None or self._latest.original is not network:
-            self._latest = FoldedNetwork(network, compile_step)
-        return self._latest
+    @contextlib.contextmanager
+    def sampling(self, network: keras.Model, compile_step: Callable) -> Iterator[keras.Model]:
+        """Makes the folded form `current`, with the weights that the network has now."""
+        if not self._all or self._all[-1].original is not network:
+            self._all.append(FoldedNetwork(network, compile_step))
+        self._all[-1].refresh()
+        before, self.current = self.current, self._all[-1].network
+        try:
+            yield self.current
+        finally:
+            self.current = before
 
 
 def fold(normalization: Any, convolution: Any, folded: FoldedConv2D) -> tuple[Any, Any]:
