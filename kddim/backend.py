@@ -100,6 +100,62 @@ def _compile_torch(function: Callable, variables: list) -> Callable:
     return torch.no_grad()(function)
 
 
+def convolve(images: Any, kernel: Any, bias: Any = None) -> Any:
+    """A convolution with zero padding and stride 1, as fast as the framework has it.
+
+    Args:
+        images: `(batch, height, width, channels)`.
+        kernel: `(rows, columns, channels, filters)`, of the same dtype.
+        bias: `(filters,)` or None.
+
+    Returns:
+        `(batch, height, width, filters)`.
+    """
+    if keras.backend.backend() == "torch":
+        return _convolve_torch(images, kernel, bias)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        result = tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
+        return result if bias is None else tf.nn.bias_add(result, bias)
+    result = keras.ops.conv(images, kernel, padding="same", data_format="channels_last")
+    return result if bias is None else result + bias
+
+
+def _convolve_torch(images: Any, kernel: Any, bias: Any) -> Any:
+    """Without the copies to another layout and back that Keras makes around each convolution.
+
+    A view of the images with the channels first is what PyTorch calls `channels_last`.
+    """
+    import torch
+
+    images = images.permute(0, 3, 1, 2)
+    kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
+    result = torch.nn.functional.conv2d(images, kernel, bias, padding="same")
+    return result.permute(0, 2, 3, 1)
+
+
+def add_and_activate(parts: list[Any], activation: Callable | None) -> Any:
+    """`activation(sum of parts)`, where the first part may be overwritten.
+
+    With PyTorch without gradients it is: fresh memory costs an eager step as much as the
+    addition itself.
+    """
+    result, *others = parts
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if not torch.is_grad_enabled():
+            for other in others:
+                grows = torch.broadcast_shapes(result.shape, other.shape) != result.shape
+                result = result + other if grows else result.add_(other)
+            if activation is keras.activations.silu:
+                return torch.nn.functional.silu(result, inplace=True)
+            return activation(result) if activation else result
+    result = sum(others, result)
+    return activation(result) if activation else result
+
+
 def update_after_train_step(model: keras.Model, result: Any, update: Callable[[], None]) -> Any:
     """Runs `update`, which assigns to variables of `model`, at the end of a train step.
 

@@ -101,8 +101,10 @@ class Denoiser(keras.Model):
         )
 
     def _predict(self, network: Any, noisy_images: Any, noise_rates: Any, training: bool) -> Any:
-        rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
-        noise_variances = ops.broadcast_to(noise_rates**2, rates_shape)
+        noise_variances = noise_rates**2
+        if isinstance(network, keras.Model):  # a folded one takes one for the whole batch
+            rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
+            noise_variances = ops.broadcast_to(noise_variances, rates_shape)
         return ops.cast(network([noisy_images, noise_variances], training=training), "float32")
 
     def denormalize(self, normalised: Any) -> Any:

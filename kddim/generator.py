@@ -78,7 +78,9 @@ class Generator(TrainedDenoiser):
             )
 
     def _denoise_with_ema(self, noisy_images, noise_rates, signal_rates):
-        return self.denoise(noisy_images, noise_rates, signal_rates, training=False)
+        # In sampling all images of a batch have the same rates: what follows from them alone
+        # is computed once.
+        return self.denoise(noisy_images, noise_rates[:1], signal_rates[:1], training=False)
 
     def _schedule_of_sampling(self, schedule: Any) -> schedules.Schedule:
         if schedule is None:

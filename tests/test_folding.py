@@ -9,6 +9,8 @@ import kddim
 from kddim import backend
 from kddim.networks import residual_unet
 from kddim.networks.folding import FoldedNetwork
+from kddim.networks.folding.instructions import Convolution, LayerCall
+from kddim.networks.layers import SinusoidalEmbedding
 
 pytestmark = pytest.mark.backend
 
@@ -26,56 +28,138 @@ def with_random_weights(network, seed=0):
     return network
 
 
-def both(network, image_shape, seed=1):
+def both(network, image_shape, seed=1, variances=None):
+    """The folded network, and what the two compute: expected, received."""
     folded = FoldedNetwork(network, backend.compile_step)
     folded.refresh()
     rng = np.random.default_rng(seed)
-    inputs = [rng.normal(size=(3, *image_shape)).astype("float32"), np.full((3, 1, 1, 1), 0.4)]
-    answers = [backend.to_numpy(n(inputs, training=False)) for n in (network, folded.network)]
-    return folded, *answers
+    images = rng.normal(size=(3, *image_shape)).astype("float32")
+    variances = np.full((3, 1, 1, 1), 0.4, "float32") if variances is None else variances
+    each = np.broadcast_to(variances, (3, 1, 1, 1))
+    compiled = backend.compile_step(lambda x, v: folded([x, v]), folded.variables)
+    expected = backend.to_numpy(network([images, each], training=False))
+    tensors = [keras.ops.convert_to_tensor(v) for v in (images, variances)]
+    return folded, expected, backend.to_numpy(compiled(*tensors))
+
+
+def check(network, image_shape, folds=True):
+    """Both compute the same, with a noise level an image and with one for all."""
+    network = with_random_weights(network)
+    for variances in (np.array([0.1, 0.5, 0.9]).reshape(3, 1, 1, 1), np.full((1, 1, 1, 1), 0.3)):
+        folded, expected, received = both(
+            network, image_shape, variances=variances.astype("float32")
+        )
+        assert folded.folds == folds
+        assert expected.std() > 0.05
+        np.testing.assert_allclose(received, expected, atol=3e-5 * np.abs(expected).max())
+    return folded
 
 
 @pytest.mark.parametrize("image_shape", [(16, 16, 3), (8, 4, 1)])
 def test_the_folded_unet_computes_the_same_down_to_one_pixel(image_shape):
-    network = residual_unet(image_shape[:2], (8, 12, 16), 2, channels=image_shape[2])
-    network = with_random_weights(network)
-    folded, expected, received = both(network, image_shape)
-    assert not any(isinstance(x, layers.BatchNormalization) for x in folded.network.layers)
-    assert expected.std() > 0.1
-    np.testing.assert_allclose(received, expected, atol=2e-5 * np.abs(expected).max())
+    check(residual_unet(image_shape[:2], (8, 12, 16), 2, channels=image_shape[2]), image_shape)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_attention_and_group_normalisation_are_called_between_folded_layers(normalization):
+    options = {"attention_levels": (0, 1), "normalization": normalization}
+    check(residual_unet(8, (8, 12), 1, **options), (8, 8, 3))
+
+
+def test_the_default_network_starts_and_ends_with_small_convolutions():
+    """No convolution reads the tiled noise level, and the last ones give three channels."""
+    plan = FoldedNetwork(residual_unet(16, (32, 64), 2), backend.compile_step).plan
+    convolutions = [i for i in plan.instructions if isinstance(i, Convolution)]
+    shapes = [[plan.weights[w].shape for _, w in c.convolved] for c in convolutions]
+    assert shapes[0] == [(3, 3, 3, 32)]
+    assert shapes[1] == [(3, 3, 32, 32), (1, 1, 3, 32)]
+    assert shapes[-1] == [(3, 3, 32, 3), (1, 1, 64, 3)]
+    called = [type(i.call.operation) for i in plan.instructions if isinstance(i, LayerCall)]
+    assert layers.BatchNormalization not in called
+    kept = (SinusoidalEmbedding, layers.AveragePooling2D, layers.UpSampling2D, layers.Concatenate)
+    assert set(called) == set(kept)
+
+
+def inputs(shape):
+    return keras.Input(shape), keras.Input((1, 1, 1))
 
 
 def test_scale_and_centre_fold_and_even_kernels_pad_alike():
-    image = keras.Input((6, 5, 2))
-    variance = keras.Input((1, 1, 1))
+    image, variance = inputs((6, 5, 2))
     x = layers.BatchNormalization()(image)
     x = layers.Conv2D(4, (2, 3), padding="same", activation="swish")(x)
     x = layers.BatchNormalization()(x)
     x = layers.Conv2D(2, (4, 1), padding="same", use_bias=False)(x)
-    network = with_random_weights(keras.Model([image, variance], x))
-    folded, expected, received = both(network, (6, 5, 2))
-    assert len(folded._pairs) == 2
-    np.testing.assert_allclose(received, expected, atol=2e-5 * np.abs(expected).max())
+    folded = check(keras.Model([image, variance], x), (6, 5, 2))
+    assert all(isinstance(i, Convolution) for i in folded.plan.instructions)
 
 
-def test_what_cannot_be_folded_stays():
-    image = keras.Input((6, 6, 2))
-    variance = keras.Input((1, 1, 1))
+def test_what_cannot_be_folded_is_called():
+    image, variance = inputs((6, 6, 2))
     normalized = layers.BatchNormalization()(image)  # used twice
     x = layers.Conv2D(2, 3, padding="same")(normalized)
     x = layers.Add()([x, normalized])
     x = layers.BatchNormalization()(x)  # of a strided convolution
     x = layers.Conv2D(4, 3, strides=2, padding="same")(x)
     x = layers.Conv2DTranspose(2, 2, strides=2)(x)
-    network = with_random_weights(keras.Model([image, variance], x))
-    folded, expected, received = both(network, (6, 6, 2))
-    assert folded.network is network
-    np.testing.assert_array_equal(received, expected)
+    check(keras.Model([image, variance], x), (6, 6, 2))
 
 
-def test_a_network_of_group_normalisation_is_used_as_it_is():
-    network = residual_unet(8, (8, 16), 1, normalization="group")
-    assert FoldedNetwork(network, backend.compile_step).network is network
+def test_normalisation_before_activation_and_a_noise_level_by_dense_layers():
+    image, variance = inputs((8, 8, 2))
+    e = layers.Dense(6, activation="swish")(layers.Flatten()(variance))
+    e = layers.Reshape((1, 1, 6))(e)
+    x = layers.Conv2D(6, 3, padding="same")(image)
+    for _ in range(2):
+        y = layers.Activation("relu")(layers.BatchNormalization()(x))
+        y = layers.Conv2D(6, 3, padding="same")(y)
+        y = layers.Multiply()([y, e])
+        x = x + 0.5 * y
+    check(keras.Model([image, variance], layers.Conv2D(2, 3, padding="same")(x)), (8, 8, 2))
+
+
+def test_a_noise_level_beside_the_image_in_layers_that_are_called():
+    image, variance = inputs((4, 4, 2))
+    tiled = layers.UpSampling2D(4)(variance)
+    x = layers.Activation("tanh")(layers.Concatenate()([image, tiled]))
+    level = layers.Conv2D(3, 1, activation="swish")(layers.UpSampling2D(4)(variance))
+    x = layers.Add()([layers.Conv2D(3, 3, padding="same")(x), level])
+    x = layers.Concatenate()([x, layers.Conv2D(3, 1)(level)])
+    check(keras.Model([image, variance], layers.Conv2D(2, 1)(x)), (4, 4, 2))
+
+
+def test_linear_layers_in_a_row_and_layers_that_are_shared():
+    image, variance = inputs((6, 6, 2))
+    shared = layers.Conv2D(2, 3, padding="same")
+    x = layers.Conv2D(2, 1)(shared(shared(image)))
+    x = layers.Add()([x, layers.Conv2D(2, 1)(x), x])
+    x = layers.Conv2D(9, 1)(x)  # wider than what it reads: every reader starts from that
+    y = layers.Conv2D(2, 3, padding="same")(x)
+    z = layers.Conv2D(2, 1, padding="same")(layers.BatchNormalization()(x))
+    check(keras.Model([image, variance], layers.Add()([y, z])), (6, 6, 2))
+
+
+def test_networks_within_networks_and_dropout_are_called_as_in_inference():
+    inner_image = keras.Input((4, 4, 3))
+    inner = keras.Model(inner_image, layers.Conv2D(3, 3, padding="same")(inner_image))
+    image, variance = inputs((4, 4, 2))
+    x = layers.Dropout(0.5)(layers.Conv2D(3, 3, padding="same", activation="relu")(image))
+    x = layers.Conv2D(2, 3, padding="same")(inner(x))
+    check(keras.Model([image, variance], x), (4, 4, 2))
+
+
+def test_a_subclassed_network_is_used_as_it_is():
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.convolution = layers.Conv2D(2, 3, padding="same")
+
+        def call(self, tensors):
+            return self.convolution(tensors[0]) * tensors[1]
+
+    network = Network()
+    network([np.zeros((1, 4, 4, 2)), np.zeros((1, 1, 1, 1))])
+    check(network, (4, 4, 2), folds=False)
 
 
 def test_generation_sees_weights_and_statistics_that_changed():

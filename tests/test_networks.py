@@ -229,7 +229,8 @@ def test_mixed_precision_keeps_losses_in_float32(images, normalization):
     plain = attentive_model(images, normalization)
     plain.set_weights(model.get_weights())
     difference = plain.generate(4, 3, seed=0) - model.generate(4, 3, seed=0)
-    assert np.abs(difference).mean() < 0.02
+    # Untrained networks with random weights are chaotic: single pixels differ by 1.
+    assert np.abs(difference).mean() < 0.05
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import layers
 
-from kddim.networks.layers import SpatialAttention
+from kddim.networks.layers import Conv2D, SpatialAttention
 
 NORMALIZATIONS = ("batch", "group")
 
@@ -24,10 +24,10 @@ def residual_block(x: Any, width: int, normalization: str) -> Any:
         width: channels of the result; where `x` has others, a 1x1 convolution maps them.
         normalization: "batch" or "group".
     """
-    residual = x if x.shape[-1] == width else layers.Conv2D(width, kernel_size=1)(x)
+    residual = x if x.shape[-1] == width else Conv2D(width, kernel_size=1)(x)
     x = normalize(x, normalization)
-    x = layers.Conv2D(width, kernel_size=3, padding="same", activation="swish")(x)
-    x = layers.Conv2D(width, kernel_size=3, padding="same")(x)
+    x = Conv2D(width, kernel_size=3, padding="same", activation="swish")(x)
+    x = Conv2D(width, kernel_size=3, padding="same")(x)
     return layers.Add()([x, residual])
 
 
@@ -50,15 +50,11 @@ def attention_block(x: Any, normalization: str, name: str) -> Any:
     normalized = normalize(x, normalization, name=f"{name}_normalization")
     queries, keys, values = (
         # A bias of the keys would add the same to all scores of a query: softmax drops it.
-        layers.Conv2D(heads * head_width, 1, use_bias=part != "keys", name=f"{name}_{part}")(
-            normalized
-        )
+        Conv2D(heads * head_width, 1, use_bias=part != "keys", name=f"{name}_{part}")(normalized)
         for part in ("queries", "keys", "values")
     )
     attended = SpatialAttention(heads, name=name)([queries, keys, values])
-    projection = layers.Conv2D(
-        x.shape[-1], 1, kernel_initializer="zeros", name=f"{name}_projection"
-    )
+    projection = Conv2D(x.shape[-1], 1, kernel_initializer="zeros", name=f"{name}_projection")
     return layers.Add(name=f"{name}_sum")([x, projection(attended)])
 
 

@@ -7,7 +7,32 @@ import keras
 import numpy as np
 from keras import ops
 
+from kddim import backend
 from kddim.images import check_images, iterate_batches
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+class Conv2D(keras.layers.Conv2D):
+    """Keras' convolution, without the copies that Keras makes around it with PyTorch.
+
+    It has Keras' name, because Keras finds weights in a file by the names of classes.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        if is_plain(self):
+            return backend.convolve(inputs, kernel)
+        return super().convolution_op(inputs, kernel)
+
+
+def is_plain(convolution: keras.layers.Conv2D) -> bool:
+    """Whether `backend.convolve` computes what a layer convolves."""
+    padded = convolution.padding == "same" or tuple(convolution.kernel_size) == (1, 1)
+    return (
+        padded
+        and convolution.data_format == "channels_last"
+        and set(convolution.strides) == set(convolution.dilation_rate) == {1}
+        and convolution.groups == 1
+    )
 
 
 @keras.saving.register_keras_serializable(package="kddim")

@@ -13,7 +13,7 @@ from kddim.networks.blocks import (
     check_normalization,
     residual_block,
 )
-from kddim.networks.layers import SinusoidalEmbedding
+from kddim.networks.layers import Conv2D, SinusoidalEmbedding
 
 
 def residual_unet(
@@ -79,7 +79,7 @@ def residual_unet(
 
     e = SinusoidalEmbedding(embedding_dims, embedding_max_frequency)(noise_variances)
     e = layers.UpSampling2D((height, width), interpolation="nearest")(e)
-    x = layers.Conv2D(widths[0], kernel_size=1)(noisy_images)
+    x = Conv2D(widths[0], kernel_size=1)(noisy_images)
     x = layers.Concatenate()([x, e])
 
     numbers = itertools.count()
@@ -92,7 +92,7 @@ def residual_unet(
 
     x = _down_and_up(x, len(widths), block_depth, block)
     # The prediction leaves the network in float32 under mixed precision too.
-    x = layers.Conv2D(channels, kernel_size=1, kernel_initializer="zeros", dtype="float32")(x)
+    x = Conv2D(channels, kernel_size=1, kernel_initializer="zeros", dtype="float32")(x)
     return keras.Model([noisy_images, noise_variances], x, name=name)
 
 
