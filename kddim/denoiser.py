@@ -14,6 +14,7 @@ from kddim.latents import resolve_seed
 from kddim.networks.adopt import check_network, copy_network
 from kddim.networks.folding import FoldedNetworks
 from kddim.networks.layers import ImageNormalization
+from kddim.networks.rematerialization import RematerializedNetwork
 from kddim.networks.residual_unet import check_image_size, residual_unet
 
 
@@ -36,6 +37,7 @@ class Denoiser(keras.Model):
         loss_type: str | None = None,
         ema: float = 0.999,
         network: keras.Model | None = None,
+        remat: bool = False,
         seed: int | None = None,
         name: str | None = None,
     ):
@@ -59,6 +61,8 @@ class Denoiser(keras.Model):
         check_network(self.network, self.image_shape)
         self.widths = tuple(int(w) for w in widths)
         self.block_depth = int(block_depth)
+        self.remat = bool(remat)
+        self._rematerialized = RematerializedNetwork(self.network) if remat else None
         self.ema_network = copy_network(self.network, self.image_shape)
         self.ema_steps = self.add_weight(
             name="ema_steps", shape=(), dtype="int32", initializer="zeros", trainable=False
@@ -129,6 +133,7 @@ class Denoiser(keras.Model):
                 if self.has_custom_network
                 else None
             ),
+            "remat": self.remat,
             "seed": self.seed,
             "name": self.name,
         }

@@ -45,6 +45,9 @@ class DiffusionModel(Generator):
         network: a Keras model `[noisy_images, noise_variances (batch, 1, 1, 1)] ->
             prediction` of the images' shape, instead of the residual UNet. It must be
             one that `keras.models.clone_model` can copy.
+        remat: whether training keeps what goes from one residual block to the next alone,
+            and computes the inside of the blocks again for the gradients: less memory for
+            more time (benchmarks/RESULTS.md has both).
         seed: of the noises and times drawn in training; None draws a fresh one.
         name: the model's name.
 

@@ -78,7 +78,7 @@ class TrainedDenoiser(Denoiser):
         noise_rates, signal_rates = self.diffusion_schedule(times)
         noisy_images = signal_rates * images + noise_rates * noises
 
-        network = self.network if training else self.ema_network
+        network = (self._rematerialized or self.network) if training else self.ema_network
         prediction = self._predict(network, noisy_images, noise_rates, training)
         pred_noises, pred_images = predictions.split(
             self.prediction_type, prediction, noisy_images, noise_rates, signal_rates

@@ -51,6 +51,7 @@ from kddim.cli.common import interactive, parse_size, parse_widths, runtime_opti
     "--prediction-type", default="noise", show_default=True, help="noise, image or velocity."
 )
 @click.option("--loss-type", help="What the loss compares, of the same words.  [default: the prediction type]")  # fmt: skip
+@click.option("--remat", is_flag=True, help="Less memory for more time: compute activations twice.")
 @click.option("--flip", is_flag=True, help="Mirror half of the training images.")
 @click.option("--limit", type=int, help="Use at most so many images.")
 @click.option(

@@ -53,6 +53,7 @@ class TrainingConfig:
         schedule: name of a schedule.
         prediction_type: "noise", "image" or "velocity".
         loss_type: what the loss compares, of the same words; None is `prediction_type`.
+        remat: trains in less memory and more time, see `kddim.DiffusionModel`.
         flip: mirrors half of the training images.
         limit: uses at most so many images.
         validation_split: fraction held out.
@@ -84,6 +85,7 @@ class TrainingConfig:
     schedule: str = "cosine"
     prediction_type: str = "noise"
     loss_type: str | None = None
+    remat: bool = False
     flip: bool = False
     limit: int | None = None
     validation_split: float = 0.2

@@ -114,6 +114,7 @@ def _build(config: TrainingConfig, train_data: ImageDataset) -> DiffusionModel:
         schedule=config.schedule,
         prediction_type=config.prediction_type,
         loss_type=config.loss_type,
+        remat=config.remat,
         ema=config.ema,
         network=_network(config, train_data.images.shape[1:]),
         seed=config.seed,

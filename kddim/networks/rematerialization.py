@@ -1,0 +1,160 @@
+"""Training in less memory: activations are computed again where gradients need them.
+
+A functional network is cut behind each of its additions, which close its residual blocks.
+Between two cuts only what goes from one block to the next is kept (Chen et al. 2016,
+arXiv 1604.06174); the inside of a block is computed a second time on the way back.
+"""
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from kddim.networks.graph import Call, calls_of, users_of
+from kddim.networks.layers import Conv2D, SinusoidalEmbedding, SpatialAttention
+
+# Layers that compute the same each time, and keep no record of having been called.
+REPEATABLE = (
+    layers.Activation,
+    layers.Add,
+    layers.AveragePooling2D,
+    layers.BatchNormalization,
+    layers.Concatenate,
+    layers.Conv2D,
+    layers.Dense,
+    layers.GroupNormalization,
+    layers.LayerNormalization,
+    layers.Multiply,
+    layers.Reshape,
+    layers.UpSampling2D,
+    Conv2D,
+    SinusoidalEmbedding,
+    SpatialAttention,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """Calls in a row, with the symbolic tensors that come in and that go out."""
+
+    calls: list[Call]
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+class RematerializedNetwork:
+    """A network in training, the inside of whose blocks is not kept for the gradients.
+
+    Keras' own `RematScope` repeats single layers, which saves little in convolutional
+    networks, and moves the statistics of batch normalisation twice. Here the blocks give
+    the statistics of the batch away, and they are taken over once.
+
+    Args:
+        network: a functional Keras model.
+
+    Raises:
+        ValueError: it is not functional, or has no additions that would close a block.
+    """
+
+    def __init__(self, network: keras.Model):
+        calls = calls_of(network)
+        parts = _cut(network, calls or [])
+        self.network = network
+        self.parts = parts
+        if not any(isinstance(part, Block) for part in parts):
+            raise ValueError(
+                "Expected a functional network with residual additions (keras.layers.Add), whose "
+                f"blocks can be computed again. Received: {network.name}. Use remat=False."
+            )
+
+    def __call__(self, inputs: list[Any], training: bool = True) -> Any:
+        """Like the network itself in training."""
+        tensors = {id(s): t for s, t in zip(self.network.inputs, inputs)}
+        for part in self.parts:
+            outputs = part.outputs
+            found = self._run(part, tensors) if isinstance(part, Block) else part.run(tensors, True)
+            tensors |= {id(s): t for s, t in zip(outputs, found)}
+        return tensors[id(self.network.outputs[0])]
+
+    def _run(self, block: Block, tensors: dict[int, Any]) -> list[Any]:
+        normalizations = [c.operation for c in block.calls if _has_statistics(c.operation)]
+
+        @keras.remat
+        def run(*inputs):
+            inside = {id(s): t for s, t in zip(block.inputs, inputs)}
+            statistics = []
+            for call in block.calls:
+                if _has_statistics(call.operation):
+                    normalized, *batch = _normalize(call.operation, inside[id(call.inputs[0])])
+                    found = [normalized]
+                    statistics += batch
+                else:
+                    found = call.run(inside, training=True)
+                inside |= {id(s): t for s, t in zip(call.outputs, found)}
+            return [*(inside[id(s)] for s in block.outputs), *statistics]
+
+        found = run(*(tensors[id(s)] for s in block.inputs))
+        statistics = found[len(block.outputs) :]
+        for layer, mean, variance in zip(normalizations, statistics[::2], statistics[1::2]):
+            _move(layer.moving_mean, mean, layer.momentum)
+            _move(layer.moving_variance, variance, layer.momentum)
+        return found[: len(block.outputs)]
+
+
+def _cut(network: keras.Model, calls: list[Call]) -> list[Block | Call]:
+    """Calls, of which those that lead to an addition stand together in a block."""
+    users = users_of(network, calls)
+    parts: list[Block | Call] = []
+    waiting: list[Call] = []
+    for call in calls:
+        if not _repeatable(call.operation):
+            parts += [*waiting, call]
+            waiting = []
+            continue
+        waiting.append(call)
+        if type(call.operation) is layers.Add:
+            parts.append(_block(waiting, users))
+            waiting = []
+    return [*parts, *waiting]
+
+
+def _block(calls: list[Call], users: dict[int, list[Call | None]]) -> Block:
+    made = {id(tensor): tensor for call in calls for tensor in call.outputs}
+    read = {id(tensor): tensor for call in calls for tensor in call.inputs}
+    inside = {id(call) for call in calls}
+    outputs = [
+        tensor
+        for key, tensor in made.items()
+        if any(user is None or id(user) not in inside for user in users.get(key, []))
+    ]
+    return Block(calls, [t for key, t in read.items() if key not in made], outputs)
+
+
+def _repeatable(layer: Any) -> bool:
+    plain = getattr(layer, "activity_regularizer", None) is None
+    return plain and type(layer) in REPEATABLE and not getattr(layer, "renorm", False)
+
+
+def _has_statistics(layer: Any) -> bool:
+    return type(layer) is layers.BatchNormalization and layer.trainable
+
+
+def _normalize(layer: Any, inputs: Any) -> tuple[Any, Any, Any]:
+    """What batch normalisation computes in training, with the mean and variance it used."""
+    inputs = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+    axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
+    mean, variance = ops.moments(inputs, axes=axes, synchronized=layer.synchronized)
+    offset = layer.beta.value if layer.center else None
+    scale = layer.gamma.value if layer.scale else None
+    normalized = ops.batch_normalization(
+        inputs, mean, variance, layer.axis, offset, scale, layer.epsilon
+    )
+    return ops.cast(normalized, layer.compute_dtype), mean, variance
+
+
+def _move(average: Any, value: Any, momentum: float) -> None:
+    with contextlib.suppress(AttributeError):  # a PyTorch tensor
+        value = value.detach()
+    average.assign(average.value * momentum + value * (1.0 - momentum))
