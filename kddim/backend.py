@@ -129,7 +129,8 @@ def _convolve_torch(images: Any, kernel: Any, bias: Any) -> Any:
     """
     import torch
 
-    images = images.permute(0, 3, 1, 2)
+    # Keras' pooling gives another layout, which convolutions would hand on.
+    images = images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
     result = torch.nn.functional.conv2d(images, kernel, bias, padding="same")
     return result.permute(0, 2, 3, 1)
