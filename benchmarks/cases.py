@@ -62,34 +62,70 @@ def eager_loop(batch_size, steps):
     return batch_size * steps, run
 
 
-def convolutions(batch_size):
-    """Every convolution of the network alone, one compiled function each, output kept."""
-    import tensorflow as tf
+def convolutions():
+    """Every convolution of the network alone, an image: the ceiling of its layers.
+
+    Each in a compiled function of its own, on the batch that suits it best, the fastest of
+    several calls.
+    """
+    import keras
+
+    from kddim import backend
 
     network = sampling_model().network
+    compute = backend.compile_step(backend.convolve, [])
+    dtype = keras.config.dtype_policy().compute_dtype
     calls = []
     for layer in network.layers:
         if hasattr(layer, "kernel"):
-            images = tf.random.normal((batch_size, *layer.input.shape[1:]))
-            kernel = tf.convert_to_tensor(layer.kernel)
-            compute = tf.function(lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"))
-            calls.append((compute, images, kernel))
+            kernel = keras.ops.cast(layer.kernel, dtype)
+            shapes = [(batch, *layer.input.shape[1:]) for batch in (4, 16, 32)]
+            calls.append([(keras.random.normal(s, dtype=dtype), kernel) for s in shapes])
+
+    def fastest(images, kernel):
+        found = []
+        for _ in range(4):
+            start = time.perf_counter()
+            result = compute(images, kernel)
+            if hasattr(result, "block_until_ready"):  # JAX returns before it has computed
+                result.block_until_ready()
+            found.append((time.perf_counter() - start) / len(images))
+        return min(found)
 
     def run():
-        for compute, images, kernel in calls:
-            compute(images, kernel)
+        return sum(min(fastest(*arguments) for arguments in batches) for batches in calls)
 
-    return batch_size, run
+    return 1, run
 
 
-def fit():
-    import keras
+def training_data():
     import numpy as np
 
     import kddim
 
-    images = np.random.default_rng(0).integers(0, 256, (256, SIZE, SIZE, 3), "uint8")
-    data = kddim.data.ImageDataset(images, TRAIN_BATCH, training=True, steps_per_epoch=TRAIN_STEPS)
+    images = np.random.default_rng(0).integers(0, 256, (2048, SIZE, SIZE, 3), "uint8")
+    return kddim.data.ImageDataset(images, TRAIN_BATCH, training=True, steps_per_epoch=TRAIN_STEPS)
+
+
+def batches():
+    """The input pipeline alone: shuffled batches of float32 images."""
+    data = training_data()
+
+    def run():
+        for _ in range(20):
+            for _ in data:
+                pass
+            data.on_epoch_end()
+
+    return 20 * TRAIN_STEPS, run
+
+
+def fit():
+    import keras
+
+    import kddim
+
+    data = training_data()
     model = kddim.DiffusionModel(SIZE, seed=0)
     model.normalizer.adapt(data)
     model.compile()

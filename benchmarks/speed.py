@@ -2,24 +2,20 @@
 
 python benchmarks/speed.py            (or: make bench)
 
-Writes the measured part of benchmarks/RESULTS.md, between its two marks; what is written
-around it stays. Let nothing else run on the machine meanwhile.
+Writes its section of benchmarks/RESULTS.md; what is written around it stays. Let nothing else run on the machine meanwhile.
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 from statistics import median
 
+import results
+
 HERE = Path(__file__).parent
-RESULTS = HERE / "RESULTS.md"
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "diffusers", "numpy")
 
 # Name to (worker, case). A worker is a backend and a dtype policy.
 TF, BF16 = ("tensorflow", "float32"), ("tensorflow", "mixed_bfloat16")
@@ -29,7 +25,9 @@ CASES = {
     "eager loop, batch 32, 5 steps": (TF, "eager_loop 32 5"),
     "generate, batch 4, 20 steps": (TF, "generate 4 20"),
     "eager loop, batch 4, 20 steps": (TF, "eager_loop 4 20"),
-    "convolutions alone, batch 32": (TF, "convolutions 32"),
+    "convolutions alone, TensorFlow": (TF, "convolutions"),
+    "convolutions alone, JAX": (JAX, "convolutions"),
+    "convolutions alone, PyTorch": (TORCH, "convolutions"),
     "diffusers DDIMPipeline, batch 32, 5 steps": (TORCH, "diffusers_pipeline 32 5"),
     "generate, bfloat16, batch 32, 20 steps": (BF16, "generate 32 20"),
     "generate, JAX, batch 16, 5 steps": (JAX, "generate 16 5"),
@@ -38,6 +36,7 @@ CASES = {
     "fit, TensorFlow, batch 16": (TF, "fit"),
     "bare training step, TensorFlow, batch 16": (TF, "bare_step"),
     "fit, bfloat16, TensorFlow, batch 16": (BF16, "fit"),
+    "batches of the data alone, batch 16": (TF, "batches"),
     "fit, JAX, batch 16": (JAX, "fit"),
     "fit, PyTorch, batch 16": (TORCH, "fit"),
     "first step of 10": (TF, "first_step 10"),
@@ -100,6 +99,7 @@ def measure(rounds: int) -> tuple[list[dict[str, float]], dict[str, float]]:
 def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, float, str]]:
     """`(what, ratio, wanted)`; a ratio above 1 is faster than what it is compared with."""
     ours = t["generate, batch 32, 20 steps"]
+    ceiling = t["convolutions alone, TensorFlow"]
     tf5, fit = t["generate, TensorFlow, batch 16, 5 steps"], t["fit, TensorFlow, batch 16"]
     equal_work = others["ours"] / others["diffusers"]
     return [
@@ -109,7 +109,7 @@ def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, flo
             t["eager loop, batch 4, 20 steps"] / t["generate, batch 4, 20 steps"],
             "2.5",
         ),
-        ("generate / convolutions alone", t["convolutions alone, batch 32"] / ours, "0.85"),
+        ("generate / convolutions alone", ceiling / ours, "0.85"),
         (
             "generate / diffusers, at equal operations",
             t["diffusers DDIMPipeline, batch 32, 5 steps"] / ours * equal_work,
@@ -122,6 +122,13 @@ def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, flo
             t["first step of 1,000"] / t["first step of 10"],
             "0.8 to 1.2",
         ),
+        ("input pipeline / fit", fit / t["batches of the data alone, batch 16"], "above 1"),
+        ("convolutions alone, JAX / TensorFlow", ceiling / t["convolutions alone, JAX"], ""),
+        (
+            "convolutions alone, PyTorch / TensorFlow",
+            ceiling / t["convolutions alone, PyTorch"],
+            "",
+        ),
         ("generate, JAX / TensorFlow", tf5 / t["generate, JAX, batch 16, 5 steps"], ""),
         ("generate, PyTorch / TensorFlow", tf5 / t["generate, PyTorch, batch 16, 5 steps"], ""),
         ("fit, JAX / TensorFlow", fit / t["fit, JAX, batch 16"], ""),
@@ -130,25 +137,14 @@ def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, flo
     ]
 
 
-def machine() -> str:
-    name = platform.processor() or platform.machine()
-    cpu = Path("/proc/cpuinfo")
-    if cpu.exists():
-        lines = [x for x in cpu.read_text().splitlines() if x.startswith("model name")]
-        name = lines[0].split(":")[1].strip() if lines else name
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, no accelerator used"
-
-
-def report(found: list[dict[str, float]], others: dict[str, float]) -> str:
+def report(found: list[dict[str, float]], others: dict[str, float]) -> list[str]:
+    """The lines of the section."""
     t = {name: median(times[name] for times in found) for name in CASES}
     by_round = [ratios(times, others) for times in found]
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
     rate = others["ours"] / t["generate, batch 32, 20 steps"] / 1e9
-    ceiling = others["ours"] / t["convolutions alone, batch 32"] / 1e9
-    lines = [
-        f"Machine: {machine()}. Python {platform.python_version()}, {versions}.",
-        f"Command: `python benchmarks/speed.py --rounds {len(found)}`: the cases in turn; "
-        "medians, and in brackets the least and the greatest of the rounds' ratios.",
+    ceiling = others["ours"] / t["convolutions alone, TensorFlow"] / 1e9
+    return [
+        "The cases in turn, medians; in brackets the least and greatest of the rounds' ratios.",
         "",
         "| what | ratio of rates | wanted |",
         "|---|---|---|",
@@ -163,7 +159,6 @@ def report(found: list[dict[str, float]], others: dict[str, float]) -> str:
         "|---|---|",
         *(f"| {name} | {seconds * 1e3:.2f} |" for name, seconds in t.items()),
     ]
-    return "\n".join(lines)
 
 
 def _row(same: tuple) -> str:
@@ -177,11 +172,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    found = report(*measure(options.rounds))
-    text = RESULTS.read_text() if RESULTS.exists() else f"# Speed\n\n{BEGIN}\n{END}\n"
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    RESULTS.write_text(f"{head}{BEGIN}\n{found}\n{END}{tail}")
-    print(found)
+    lines = report(*measure(options.rounds))
+    results.write("speed", f"python benchmarks/speed.py --rounds {options.rounds}", lines)
 
 
 if __name__ == "__main__":

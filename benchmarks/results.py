@@ -1,0 +1,37 @@
+"""What the benchmarks share: the machine's description, and the sections of RESULTS.md."""
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "diffusers", "numpy")
+
+
+def machine() -> str:
+    """The processor, its cores, and the versions of what was timed."""
+    name = platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists():
+        lines = [x for x in cpu.read_text().splitlines() if x.startswith("model name")]
+        name = lines[0].split(":")[1].strip() if lines else name
+    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES)
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"Machine: {name}, {cores} cores, no accelerator used. "
+        f"Python {platform.python_version()}, {versions}."
+    )
+
+
+def write(section: str, command: str, lines: list[str]) -> None:
+    """Replaces what stands between a section's two marks, and prints it."""
+    text = "\n".join([machine(), f"Command: `{command}`.", "", *lines])
+    print(text)
+    begin, end = f"<!-- {section} -->", f"<!-- /{section} -->"
+    old = RESULTS.read_text()
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(old):
+        raise SystemExit(f"Expected the marks {begin} and {end} in {RESULTS.name}")
+    RESULTS.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", old))
