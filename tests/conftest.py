@@ -4,6 +4,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One process a core already; PyTorch's threads would wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Most of the tests' time with JAX is compilation, of small models that run once: half of it
 # goes with the optimisations.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
