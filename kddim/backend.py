@@ -1,7 +1,7 @@
 """The only room that knows which framework computes: TensorFlow, JAX or PyTorch.
 
 Keras' own backend choice (`KERAS_BACKEND`) holds. Everything else in the package
-speaks `keras.ops`, NumPy, and the four functions below.
+speaks `keras.ops`, NumPy, and the functions below.
 """
 
 import contextlib

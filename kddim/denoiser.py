@@ -12,7 +12,7 @@ from kddim import ema as ema_average
 from kddim.files import whole
 from kddim.latents import resolve_seed
 from kddim.networks.adopt import check_network, copy_network
-from kddim.networks.folding import FoldedNetworks
+from kddim.networks.folding import FoldedNetwork, FoldedNetworks
 from kddim.networks.layers import ImageNormalization
 from kddim.networks.rematerialization import RematerializedNetwork
 from kddim.networks.residual_unet import check_image_size, residual_unet
@@ -106,7 +106,7 @@ class Denoiser(keras.Model):
 
     def _predict(self, network: Any, noisy_images: Any, noise_rates: Any, training: bool) -> Any:
         noise_variances = noise_rates**2
-        if isinstance(network, keras.Model):  # a folded one takes one for the whole batch
+        if not isinstance(network, FoldedNetwork):  # which takes one for the whole batch
             rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
             noise_variances = ops.broadcast_to(noise_variances, rates_shape)
         return ops.cast(network([noisy_images, noise_variances], training=training), "float32")

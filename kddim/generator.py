@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from kddim import backend, latents, samplers, schedules
-from kddim.denoiser import join_shape
+from kddim.denoiser import Denoiser, join_shape
+from kddim.networks.folding import FoldedNetwork
 from kddim.samplers.times import check_steps
 from kddim.trainer import TrainedDenoiser
 
@@ -73,14 +74,26 @@ class Generator(TrainedDenoiser):
                 start=start,
                 callback=callback,
                 compile_step=lambda step: self._compiled_steps.get(
-                    (sampler.compile_key, id(network)), step, network.variables
+                    (sampler.compile_key, id(network)), step, self._read_in_sampling(network)
                 ),
             )
 
     def _denoise_with_ema(self, noisy_images, noise_rates, signal_rates):
-        # In sampling all images of a batch have the same rates: what follows from them alone
-        # is computed once.
-        return self.denoise(noisy_images, noise_rates[:1], signal_rates[:1], training=False)
+        if self._denoises_plainly:
+            # In sampling all images of a batch have the same rates: what follows from them
+            # alone is computed once.
+            noise_rates, signal_rates = noise_rates[:1], signal_rates[:1]
+        return self.denoise(noisy_images, noise_rates, signal_rates, training=False)
+
+    @property
+    def _denoises_plainly(self) -> bool:
+        """Whether nobody overrode `denoise`, which may want a rate an image."""
+        return getattr(self.denoise, "__func__", None) is Denoiser.denoise
+
+    def _read_in_sampling(self, network: FoldedNetwork) -> list[Any]:
+        """The variables that a step reads; somebody's own `denoise` may read any."""
+        others = [] if self._denoises_plainly else self.variables
+        return list({id(v): v for v in (*network.variables, *others)}.values())
 
     def _schedule_of_sampling(self, schedule: Any) -> schedules.Schedule:
         if schedule is None:

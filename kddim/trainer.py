@@ -9,6 +9,7 @@ from kddim import backend, predictions
 from kddim import ema as ema_average
 from kddim.denoiser import Denoiser, join_shape
 from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
+from kddim.networks.rematerialization import RematerializedNetwork
 
 # Continuous schedules without noise at time 0 give images nothing to predict there, and
 # some predictions divide by the noise rate.
@@ -78,7 +79,7 @@ class TrainedDenoiser(Denoiser):
         noise_rates, signal_rates = self.diffusion_schedule(times)
         noisy_images = signal_rates * images + noise_rates * noises
 
-        network = (self._rematerialized or self.network) if training else self.ema_network
+        network = self._network_in_training() if training else self.ema_network
         prediction = self._predict(network, noisy_images, noise_rates, training)
         pred_noises, pred_images = predictions.split(
             self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
@@ -96,6 +97,13 @@ class TrainedDenoiser(Denoiser):
             "prediction": prediction,
             "target": predictions.target(kind, noises, images, noise_rates, signal_rates),
         }
+
+    def _network_in_training(self) -> Any:
+        if self._rematerialized is None:
+            return self.network
+        if self._rematerialized.network is not self.network:
+            self._rematerialized = RematerializedNetwork(self.network)
+        return self._rematerialized
 
     def draw(self, images: Any) -> tuple[Any, Any]:
         """Fresh noises, and the times to mix them in at, for one training step.

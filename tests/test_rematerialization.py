@@ -74,6 +74,24 @@ def test_layers_that_draw_numbers_are_called_once():
     assert kinds == ["Conv2D", "Dropout", "Block"]
 
 
+def test_layers_as_activations_are_called_once():
+    image, variance = keras.Input((4, 4, 2)), keras.Input((1, 1, 1))
+    options = {"padding": "same", "activation": layers.BatchNormalization()}
+    x = layers.Conv2D(2, 3, **options)(image)
+    x = layers.Add()([layers.Conv2D(2, 3, padding="same")(x), image])
+    parts = RematerializedNetwork(keras.Model([image, variance], x)).parts
+    assert [isinstance(part, Block) for part in parts] == [False, True]
+
+
+def test_one_time_for_the_whole_batch_and_another_network_later(images):
+    model = make_model(images, remat=True)
+    draw = model.draw
+    model.draw = lambda batch: (draw(batch)[0], keras.ops.full((1, 1, 1, 1), 0.5))
+    model.fit(images, batch_size=32, epochs=1, verbose=0)
+    model.network = residual_unet(16, (8, 16, 24), 1)
+    assert model._network_in_training().network is model.network
+
+
 def test_the_option_is_saved_and_leaves_the_file_alone(images, tmp_path):
     model = make_model(images, remat=True)
     model.fit(images, batch_size=32, epochs=1, verbose=0)

@@ -1,7 +1,6 @@
 """A functional Keras model as a list of calls, for those who compute it in another way."""
 
 import dataclasses
-import inspect
 from typing import Any
 
 import keras
@@ -27,7 +26,7 @@ class Call:
             A tensor for each of `outputs`.
         """
         args, kwargs = self.arguments.fill_in(tensors)
-        if _takes_training(self.operation):
+        if isinstance(self.operation, keras.Layer):  # which drops it where it has no use for it
             kwargs["training"] = training
         return keras.tree.flatten(self.operation(*args, **kwargs))
 
@@ -58,7 +57,3 @@ def users_of(network: keras.Model, calls: list[Call]) -> dict[int, list[Call | N
     for tensor in network.outputs:
         users.setdefault(id(tensor), []).append(None)
     return users
-
-
-def _takes_training(operation: Any) -> bool:
-    return "training" in inspect.signature(operation.call).parameters

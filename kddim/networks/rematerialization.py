@@ -134,6 +134,7 @@ def _block(calls: list[Call], users: dict[int, list[Call | None]]) -> Block:
 
 def _repeatable(layer: Any) -> bool:
     plain = getattr(layer, "activity_regularizer", None) is None
+    plain = plain and not isinstance(getattr(layer, "activation", None), keras.Layer)
     return plain and type(layer) in REPEATABLE and not getattr(layer, "renorm", False)
 
 
@@ -146,8 +147,8 @@ def _normalize(layer: Any, inputs: Any) -> tuple[Any, Any, Any]:
     inputs = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
     axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
     mean, variance = ops.moments(inputs, axes=axes, synchronized=layer.synchronized)
-    offset = layer.beta.value if layer.center else None
-    scale = layer.gamma.value if layer.scale else None
+    offset = ops.cast(layer.beta.value, inputs.dtype) if layer.center else None
+    scale = ops.cast(layer.gamma.value, inputs.dtype) if layer.scale else None
     normalized = ops.batch_normalization(
         inputs, mean, variance, layer.axis, offset, scale, layer.epsilon
     )

@@ -52,7 +52,8 @@ class Convolution:
             for term in what.terms
             if term.source.uniform and term.source is not ONE
         ]
-        self.biases = [_keep(weights, bias) for bias in self._biases(what, dense)]
+        constants = [term.kernel for term in what.terms if term.source is ONE]
+        self.biases = [_keep(weights, self._bias(constants))] if constants else []
         self.reads = [*self.added, *(key for key, _ in (*self.convolved, *self.uniform))]
 
     def _kernel(self, term: Term) -> Weight:
@@ -61,22 +62,11 @@ class Convolution:
     def _taps(self, term: Term) -> Weight:
         return Weight(term.kernel.shape, "float32", term.kernel.value)
 
-    def _biases(self, what: Sum, dense: list[Term]) -> list[Weight]:
-        """At most one vector and one map; vectors come first, convolutions take them in."""
-        constants = [term.kernel for term in what.terms if term.source is ONE]
-        if self.dtype != "float32":
-            constants += [
-                kernels.compose(term.mean, kernels.rounding_error(term.kernel, self.dtype))
-                for term in dense
-                if term.mean is not None
-            ]
-        vectors = [kernel for kernel in constants if kernel.taps == 1]
-        maps = [kernel for kernel in constants if kernel.taps > 1]
-        if maps:
-            return [self._bias((1, *self.size, self.channels), constants)]
-        return [self._bias((self.channels,), vectors)] if vectors else []
+    def _bias(self, constants: list[Kernel]) -> Weight:
+        """A number a channel, or a map where a kernel reaches over the borders."""
+        pointwise = all(kernel.taps == 1 for kernel in constants)
+        shape = (self.channels,) if pointwise else (1, *self.size, self.channels)
 
-    def _bias(self, shape: tuple[int, ...], constants: list[Kernel]) -> Weight:
         def value(memo):
             values = [
                 kernels.over_positions(k.value(memo)[:, :, 0][None], self.size) for k in constants
@@ -117,22 +107,22 @@ class LayerCall:
 
     Args:
         call: of the network.
-        conditional: whether it reads the noise level alone, and may have a batch of one.
+        shared: inputs that follow from the noise level alone, and may have a batch of one,
+            beside others that have not.
         images: what a tensor of the whole batch is known by.
     """
 
-    def __init__(self, call: Call, conditional: bool, images: int):
+    def __init__(self, call: Call, shared: set[int], images: int):
         self.call = call
-        self.conditional = conditional
+        self.shared = shared
         self.images = images
         self.reads = [id(tensor) for tensor in call.inputs]
 
     def run(self, tensors: Tensors, weights: Weights) -> None:
         """Puts the results among the tensors."""
         inputs = {key: tensors[key] for key in self.reads}
-        if not self.conditional:
-            batch = ops.shape(tensors[self.images])[0]
-            inputs = {key: of_batch(tensor, batch) for key, tensor in inputs.items()}
+        for key in self.shared:
+            inputs[key] = of_batch(inputs[key], ops.shape(tensors[self.images])[0])
         for symbol, tensor in zip(self.call.outputs, self.call.run(inputs)):
             tensors[id(symbol)] = tensor
 

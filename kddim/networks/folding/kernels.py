@@ -47,7 +47,9 @@ class Kernel:
 
 def identity(channels: int) -> Kernel:
     shape = (1, 1, channels, channels)
-    return Kernel(shape, lambda: ops.reshape(ops.eye(channels), shape), identity=True)
+    return Kernel(
+        shape, lambda: ops.reshape(ops.eye(channels, dtype="float32"), shape), identity=True
+    )
 
 
 def of_variable(variable: Any) -> Kernel:
@@ -88,11 +90,6 @@ def placed(kernel: Kernel, before: int, after: int) -> Kernel:
 
 def summed(first: Kernel, second: Kernel) -> Kernel:
     return Kernel(first.shape, lambda f, s: f + s, first, second)
-
-
-def rounding_error(kernel: Kernel, dtype: str) -> Kernel:
-    """What is missing of a kernel that is kept in half precision."""
-    return Kernel(kernel.shape, lambda k: k - ops.cast(ops.cast(k, dtype), "float32"), kernel)
 
 
 def over_positions(taps: Any, size: tuple[int, int]) -> Any:

@@ -1,6 +1,7 @@
 """The folded form of a network, with weights of its own."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,7 +34,7 @@ class FoldedNetwork:
             keras.Variable(ops.zeros(w.shape, w.dtype), trainable=False, dtype=w.dtype)
             for w in self.plan.weights
         ]
-        self.variables = [*network.variables, *self._own]
+        self.variables = [*network.variables, *self._own]  # layers that are called read theirs
         self._values = compile_step(self._compute_weights, network.variables)
         self._unused = self._unused_after_each()
 
@@ -49,7 +50,10 @@ class FoldedNetwork:
         batch = ops.shape(images)[0]
         if not self.folds:
             return self.original([images, of_batch(variances, batch)], training=False)
-        tensors = {id(s): t for s, t in zip(self.original.inputs, (images, variances))}
+        tensors = {
+            id(symbol): ops.cast(tensor, symbol.dtype)
+            for symbol, tensor in zip(self.original.inputs, (images, variances))
+        }
         weights = [variable.value for variable in self._own]
         for instruction, unused in zip(self.plan.instructions, self._unused):
             instruction.run(tensors, weights)
@@ -77,12 +81,16 @@ class FoldedNetwork:
 class FoldedNetworks:
     """The folded form of the latest network; no attribute that Keras would track and save.
 
-    `current` is the network to use while sampling goes on, else None.
+    `current` is the network to use while this thread samples, else None.
     """
 
     def __init__(self):
-        self.current: FoldedNetwork | None = None
+        self._current: dict[int, FoldedNetwork | None] = {}  # by thread
         self._all: list[FoldedNetwork] = []  # kept: compiled steps are known by their `id`
+
+    @property
+    def current(self) -> FoldedNetwork | None:
+        return self._current.get(threading.get_ident())
 
     @contextlib.contextmanager
     def sampling(self, network: keras.Model, compile_step: Callable) -> Iterator[FoldedNetwork]:
@@ -90,8 +98,9 @@ class FoldedNetworks:
         if not self._all or self._all[-1].original is not network:
             self._all.append(FoldedNetwork(network, compile_step))
         self._all[-1].refresh()
-        before, self.current = self.current, self._all[-1]
+        thread, before, folded = threading.get_ident(), self.current, self._all[-1]
+        self._current[thread] = folded
         try:
-            yield self.current
+            yield folded
         finally:
-            self.current = before
+            self._current[thread] = before

@@ -33,6 +33,8 @@ def plan_of(network: keras.Model) -> Plan | None:
     calls = calls_of(network)
     if calls is None or len(network.inputs) != 2 or len(network.outputs) != 1:
         return None
+    if any(len(tensor.shape) != 4 for tensor in (*network.inputs, *network.outputs)):
+        return None
     reader = _Reader(network, calls)
     for call in calls:
         reader.read(call)
@@ -61,17 +63,21 @@ class _Reader:
         """Whether a call changes kernels alone, on the way to a convolution or an addition."""
         layer = call.operation
         if type(layer) in CONVOLUTIONS:
-            return is_plain(layer) and None not in _shape(call.inputs[0])
+            # An adapted or quantised kernel is no variable, but computed at each call.
+            is_variable = isinstance(layer.kernel, keras.Variable)
+            return is_variable and is_plain(layer) and _is_image(call.inputs[0])
         if type(layer) is layers.Add:
             shapes = {_shape(tensor) for tensor in (*call.inputs, *call.outputs)}
-            return len(shapes) == 1 and len(shapes.pop()) == 3
+            return len(shapes) == 1 and _is_image(call.outputs[0])
         users = self.users.get(id(call.outputs[0]), [])
         if not users or any(user is None or not self._takes_in(user) for user in users):
             return False
         if type(layer) is layers.BatchNormalization:
-            return len(users) == 1 and layer.axis in (-1, 3) and None not in _shape(call.inputs[0])
+            # In a wider dtype, its mean must be subtracted before anything is rounded.
+            same = all(u.operation.compute_dtype == layer.compute_dtype for u in users if u)
+            return len(users) == 1 and same and layer.axis in (-1, 3)
         if type(layer) is layers.Concatenate:
-            return layer.axis in (-1, 3) and len(_shape(call.outputs[0])) == 3
+            return layer.axis in (-1, 3) and _is_image(call.outputs[0])
         if type(layer) is layers.UpSampling2D:
             one = layer.data_format == "channels_last" and _shape(call.inputs[0])[:2] == (1, 1)
             return one and id(call.inputs[0]) in self.conditional
@@ -104,7 +110,7 @@ class _Reader:
     def _convolution(self, call: Call) -> Sum:
         layer, (images,) = call.operation, call.inputs
         kernel = kernels.of_variable(layer.kernel)
-        if not self._worth_composing(images, kernel):
+        if not self._worth_composing(images, kernel, layer.compute_dtype):
             self.compute(images)
         what = self.sums[id(images)].convolved(kernel, layer.compute_dtype)
         if layer.use_bias:
@@ -141,13 +147,14 @@ class _Reader:
         shift = Kernel(mean.shape, lambda m, s: -m * s, mean, scale)
         if layer.center:
             shift = kernels.summed(shift, kernels.of_variable(layer.beta))
-        what = self.sums[id(call.inputs[0])].known_mean(mean)
+        what = self.sums[id(call.inputs[0])]
         return what.scaled(scale, layer.compute_dtype).shifted(shift)
 
-    def _worth_composing(self, images: Any, kernel: Kernel) -> bool:
+    def _worth_composing(self, images: Any, kernel: Kernel, dtype: str) -> bool:
         """Whether convolving the sources costs no more than computing `images` first."""
         what = self.sums[id(images)]
-        if not what.pointwise and kernel.taps > 1:
+        rounds = what.dtype == "float32" and dtype != "float32" and not what.is_source
+        if rounds or (not what.pointwise and kernel.taps > 1):
             return False
         filters = kernel.shape[3]
         composed = sum(
@@ -173,8 +180,10 @@ class _Reader:
     def _call(self, call: Call) -> None:
         for tensor in call.inputs:
             self.compute(tensor)
-        conditional = all(id(tensor) in self.conditional for tensor in call.inputs)
-        self.instructions.append(LayerCall(call, conditional, self.images))
+        shared = {id(tensor) for tensor in call.inputs} & self.conditional
+        if all(id(tensor) in shared for tensor in call.inputs):
+            shared = set()  # what follows from the noise level alone may stay so
+        self.instructions.append(LayerCall(call, shared, self.images))
         for tensor in call.outputs:
             self.sums[id(tensor)] = _as_it_stands(tensor)
 
@@ -205,3 +214,8 @@ def _worth_repeating(what: Sum) -> bool:
 
 def _shape(tensor: Any) -> tuple:
     return tuple(tensor.shape[1:])
+
+
+def _is_image(tensor: Any) -> bool:
+    """`(batch, height, width, channels)`, of a known size."""
+    return len(_shape(tensor)) == 3 and None not in _shape(tensor)

@@ -39,13 +39,10 @@ class Term:
     Attributes:
         source: `(batch, height, width, channels)`, or uniform.
         kernel: `(rows, columns, channels, filters)`.
-        mean: `(1, 1, 1, channels)`, the source's usual mean where it is known: what
-            rounding the kernel makes of it can be put right.
     """
 
     source: Source
     kernel: Kernel
-    mean: Kernel | None = None
 
     @property
     def is_large(self) -> bool:
@@ -76,6 +73,11 @@ class Sum:
         return all(term.kernel.taps == 1 for term in self.terms)
 
     @property
+    def is_source(self) -> bool:
+        """Whether it is a tensor as it stands."""
+        return len(self.terms) == 1 and self.terms[0].kernel.identity
+
+    @property
     def inputs(self) -> int:
         """Channels of all sources that are images."""
         return sum(term.source.channels for term in self.terms if term.is_large)
@@ -86,30 +88,18 @@ class Sum:
 
     def convolved(self, kernel: Kernel, dtype: str) -> "Sum":
         """Followed by a convolution, without bias; only where one of the two is pointwise."""
-        terms = (
-            Term(term.source, kernels.compose(term.kernel, kernel), term.mean)
-            for term in self.terms
-        )
+        terms = (Term(term.source, kernels.compose(term.kernel, kernel)) for term in self.terms)
         return Sum(self.size, kernel.shape[3], dtype, merged(terms))
 
     def scaled(self, vector: Kernel, dtype: str) -> "Sum":
         """Times a number a channel."""
-        terms = (
-            Term(term.source, kernels.scaled(term.kernel, vector), term.mean) for term in self.terms
-        )
+        terms = (Term(term.source, kernels.scaled(term.kernel, vector)) for term in self.terms)
         return Sum(self.size, self.channels, dtype, tuple(terms))
 
     def shifted(self, vector: Kernel) -> "Sum":
         """Plus a number a channel."""
         terms = merged([*self.terms, Term(ONE, vector)])
         return Sum(self.size, self.channels, self.dtype, terms)
-
-    def known_mean(self, mean: Kernel) -> "Sum":
-        """Told the mean of its channels, of use where it is a source as it stands."""
-        if len(self.terms) != 1 or not self.terms[0].kernel.identity:
-            return self
-        term = dataclasses.replace(self.terms[0], mean=mean)
-        return dataclasses.replace(self, terms=(term,))
 
 
 def of_source(source: Source, size: tuple[int, int], dtype: str) -> Sum:
@@ -143,6 +133,6 @@ def merged(terms: Iterable[Term]) -> tuple[Term, ...]:
         same = (term.source, term.kernel.shape[:2])
         key: Any = object() if term.kernel.identity else same
         if key in found:
-            term = Term(term.source, kernels.summed(found[key].kernel, term.kernel), term.mean)
+            term = Term(term.source, kernels.summed(found[key].kernel, term.kernel))
         found[key] = term
     return tuple(found.values())
