@@ -120,13 +120,13 @@ def batches():
     return 20 * TRAIN_STEPS, run
 
 
-def fit():
+def fit(remat=0):
     import keras
 
     import kddim
 
     data = training_data()
-    model = kddim.DiffusionModel(SIZE, seed=0)
+    model = kddim.DiffusionModel(SIZE, remat=bool(remat), seed=0)
     model.normalizer.adapt(data)
     model.compile()
 

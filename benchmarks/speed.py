@@ -36,6 +36,7 @@ CASES = {
     "fit, TensorFlow, batch 16": (TF, "fit"),
     "bare training step, TensorFlow, batch 16": (TF, "bare_step"),
     "fit, bfloat16, TensorFlow, batch 16": (BF16, "fit"),
+    "fit, remat, TensorFlow, batch 16": (TF, "fit 1"),
     "batches of the data alone, batch 16": (TF, "batches"),
     "fit, JAX, batch 16": (JAX, "fit"),
     "fit, PyTorch, batch 16": (TORCH, "fit"),
@@ -133,6 +134,7 @@ def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, flo
         ("generate, PyTorch / TensorFlow", tf5 / t["generate, PyTorch, batch 16, 5 steps"], ""),
         ("fit, JAX / TensorFlow", fit / t["fit, JAX, batch 16"], ""),
         ("fit, PyTorch / TensorFlow", fit / t["fit, PyTorch, batch 16"], ""),
+        ("fit, remat / plain", fit / t["fit, remat, TensorFlow, batch 16"], ""),
         ("fit, bfloat16 / float32", fit / t["fit, bfloat16, TensorFlow, batch 16"], ""),
     ]
 
