@@ -44,7 +44,7 @@ def both(network, image_shape, seed=1, variances=None):
     return folded, expected, backend.to_numpy(compiled(*tensors))
 
 
-def check(network, image_shape, folds=True):
+def assert_folding_changes_nothing(network, image_shape, folds=True):
     """Both compute the same, with a noise level an image and with one for all."""
     network = with_random_weights(network)
     for variances in (np.array([0.1, 0.5, 0.9]).reshape(3, 1, 1, 1), np.full((1, 1, 1, 1), 0.3)):
@@ -59,13 +59,15 @@ def check(network, image_shape, folds=True):
 
 @pytest.mark.parametrize("image_shape", [(16, 16, 3), (8, 4, 1)])
 def test_the_folded_unet_computes_the_same_down_to_one_pixel(image_shape):
-    check(residual_unet(image_shape[:2], (8, 12, 16), 2, channels=image_shape[2]), image_shape)
+    assert_folding_changes_nothing(
+        residual_unet(image_shape[:2], (8, 12, 16), 2, channels=image_shape[2]), image_shape
+    )
 
 
 @pytest.mark.parametrize("normalization", ["batch", "group"])
 def test_attention_and_group_normalisation_are_called_between_folded_layers(normalization):
     options = {"attention_levels": (0, 1), "normalization": normalization}
-    check(residual_unet(8, (8, 12), 1, **options), (8, 8, 3))
+    assert_folding_changes_nothing(residual_unet(8, (8, 12), 1, **options), (8, 8, 3))
 
 
 def test_the_default_network_starts_and_ends_with_small_convolutions():
@@ -92,7 +94,7 @@ def test_scale_and_centre_fold_and_even_kernels_pad_alike():
     x = layers.Conv2D(4, (2, 3), padding="same", activation="swish")(x)
     x = layers.BatchNormalization()(x)
     x = layers.Conv2D(2, (4, 1), padding="same", use_bias=False)(x)
-    folded = check(keras.Model([image, variance], x), (6, 5, 2))
+    folded = assert_folding_changes_nothing(keras.Model([image, variance], x), (6, 5, 2))
     assert all(isinstance(i, Convolution) for i in folded.plan.instructions)
 
 
@@ -104,7 +106,7 @@ def test_what_cannot_be_folded_is_called():
     x = layers.BatchNormalization()(x)  # of a strided convolution
     x = layers.Conv2D(4, 3, strides=2, padding="same")(x)
     x = layers.Conv2DTranspose(2, 2, strides=2)(x)
-    check(keras.Model([image, variance], x), (6, 6, 2))
+    assert_folding_changes_nothing(keras.Model([image, variance], x), (6, 6, 2))
 
 
 def test_normalisation_before_activation_and_a_noise_level_by_dense_layers():
@@ -117,7 +119,9 @@ def test_normalisation_before_activation_and_a_noise_level_by_dense_layers():
         y = layers.Conv2D(6, 3, padding="same")(y)
         y = layers.Multiply()([y, e])
         x = x + 0.5 * y
-    check(keras.Model([image, variance], layers.Conv2D(2, 3, padding="same")(x)), (8, 8, 2))
+    assert_folding_changes_nothing(
+        keras.Model([image, variance], layers.Conv2D(2, 3, padding="same")(x)), (8, 8, 2)
+    )
 
 
 def test_a_noise_level_beside_the_image_in_layers_that_are_called():
@@ -127,7 +131,9 @@ def test_a_noise_level_beside_the_image_in_layers_that_are_called():
     level = layers.Conv2D(3, 1, activation="swish")(layers.UpSampling2D(4)(variance))
     x = layers.Add()([layers.Conv2D(3, 3, padding="same")(x), level])
     x = layers.Concatenate()([x, layers.Conv2D(3, 1)(level)])
-    check(keras.Model([image, variance], layers.Conv2D(2, 1)(x)), (4, 4, 2))
+    assert_folding_changes_nothing(
+        keras.Model([image, variance], layers.Conv2D(2, 1)(x)), (4, 4, 2)
+    )
 
 
 def test_linear_layers_in_a_row_and_layers_that_are_shared():
@@ -138,7 +144,7 @@ def test_linear_layers_in_a_row_and_layers_that_are_shared():
     x = layers.Conv2D(9, 1)(x)  # wider than what it reads: every reader starts from that
     y = layers.Conv2D(2, 3, padding="same")(x)
     z = layers.Conv2D(2, 1, padding="same")(layers.BatchNormalization()(x))
-    check(keras.Model([image, variance], layers.Add()([y, z])), (6, 6, 2))
+    assert_folding_changes_nothing(keras.Model([image, variance], layers.Add()([y, z])), (6, 6, 2))
 
 
 def test_networks_within_networks_and_dropout_are_called_as_in_inference():
@@ -147,28 +153,32 @@ def test_networks_within_networks_and_dropout_are_called_as_in_inference():
     image, variance = inputs((4, 4, 2))
     x = layers.Dropout(0.5)(layers.Conv2D(3, 3, padding="same", activation="relu")(image))
     x = layers.Conv2D(2, 3, padding="same")(inner(x))
-    check(keras.Model([image, variance], x), (4, 4, 2))
+    assert_folding_changes_nothing(keras.Model([image, variance], x), (4, 4, 2))
 
 
 def test_sizes_that_are_not_known_and_kernels_that_are_adapted_are_called():
     image, variance = inputs((None, None, 2))
     x = layers.Conv2D(2, 3, padding="same")(image)
     x = layers.Add()([x, layers.Conv2D(2, 1)(variance), image])
-    check(keras.Model([image, variance], layers.Add()([x, image])), (6, 6, 2))
+    assert_folding_changes_nothing(
+        keras.Model([image, variance], layers.Add()([x, image])), (6, 6, 2)
+    )
 
     image, variance = inputs((6, 6, 2))
     adapted = layers.Conv2D(4, 3, padding="same")
     x = layers.Conv2D(2, 1)(adapted(image))
     network = keras.Model([image, variance], x)
     adapted.enable_lora(2)
-    check(network, (6, 6, 2))
+    assert_folding_changes_nothing(network, (6, 6, 2))
 
 
 def test_images_that_lead_with_one_are_not_taken_for_shared():
     image, variance = inputs((4, 4, 2))
     x = layers.Conv2D(2, 3, padding="same")(image)
     x = keras.ops.reshape(keras.ops.reshape(x, (1, -1, 4, 2)) * 2.0, (-1, 4, 4, 2))
-    check(keras.Model([image, variance], layers.Conv2D(2, 1)(x)), (4, 4, 2))
+    assert_folding_changes_nothing(
+        keras.Model([image, variance], layers.Conv2D(2, 1)(x)), (4, 4, 2)
+    )
 
 
 def test_inputs_of_another_rank_are_left_to_keras():
@@ -229,7 +239,7 @@ def test_a_subclassed_network_is_used_as_it_is():
 
     network = Network()
     network([np.zeros((1, 4, 4, 2)), np.zeros((1, 1, 1, 1))])
-    check(network, (4, 4, 2), folds=False)
+    assert_folding_changes_nothing(network, (4, 4, 2), folds=False)
 
 
 def test_generation_sees_weights_and_statistics_that_changed():

@@ -83,6 +83,7 @@ class RematerializedNetwork:
 
         @keras.remat
         def run(*inputs):
+            """The block's outputs, then a mean and a variance of each normalisation."""
             inside = {id(s): t for s, t in zip(block.inputs, inputs)}
             statistics = []
             for call in block.calls:

@@ -194,6 +194,7 @@ class Sampler(registry.Configurable, abc.ABC):
         """`denoise` for scalar rates, with predictions of the images' type, clipped."""
 
         def wrapped(noisy_images, noise_rate, signal_rate):
+            """The denoiser that `step` sees."""
             dtype = noisy_images.dtype
             ones = (noisy_images.shape[0],) + (1,) * (len(noisy_images.shape) - 1)
             predictions = denoise(
