@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from kddim.backend import to_numpy
-from kddim.files import whole
+from kddim.files import atomic_write
 from kddim.images import as_picture, grid
 
 FORMATS = (".gif", ".webp")
@@ -39,7 +39,7 @@ def save_animation(
     pictures = [Image.fromarray(as_picture(frame)) for frame in frames]
     durations = [max(40, round(1000 * seconds / len(frames)))] * len(frames)
     durations[-1] = max(durations[-1], round(1000 * hold))
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         pictures[0].save(
             partial,
             save_all=True,

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kddim.checks import reason_of
+
 
 def array_module(array: Any) -> Any:
     """The namespace (`numpy` or `keras.ops`) that computes on `array`.
@@ -226,7 +228,7 @@ def load_torch_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): to_numpy(value) for name, value in state.items()}
     except Exception as error:  # pickle, zip and type errors of many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise ValueError(
             f"Expected a PyTorch state dict. Received: {os.fspath(path)}: {reason}"
         ) from error

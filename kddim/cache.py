@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kddim.files import whole
+from kddim import files
 
 log = logging.getLogger("kddim")
 
@@ -62,8 +62,7 @@ def write_json(path: Path, content: Any) -> None:
     if not make_folder_of(path):
         return
     try:
-        with whole(path) as partial:
-            partial.write_text(json.dumps(content))
+        files.write_json(path, content)
     except OSError as error:
         log.info("nothing is cached: %s", error)
 

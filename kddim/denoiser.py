@@ -9,13 +9,14 @@ from keras import ops
 
 from kddim import backend, predictions, schedules
 from kddim import ema as ema_average
-from kddim.files import whole
+from kddim.checks import check_image_size
+from kddim.files import atomic_write
 from kddim.latents import resolve_seed
 from kddim.networks.adopt import check_network, copy_network
 from kddim.networks.folding import FoldedNetwork, FoldedNetworks
 from kddim.networks.layers import ImageNormalization
 from kddim.networks.rematerialization import RematerializedNetwork
-from kddim.networks.residual_unet import check_image_size, residual_unet
+from kddim.networks.residual_unet import residual_unet
 
 
 class Denoiser(keras.Model):
@@ -174,10 +175,5 @@ class Denoiser(keras.Model):
             bare.set_weights(self.get_weights())
             bare.save(filepath, **kwargs)
             return
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             super().save(partial, overwrite=True, **kwargs)
-
-
-def join_shape(shape: Sequence[Any]) -> str:
-    """A shape for error messages: `16, 16, 3`."""
-    return ", ".join(map(str, shape))

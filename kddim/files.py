@@ -1,17 +1,22 @@
-"""Files that are written whole or not at all."""
+"""Files that are written as a whole or not at all, and paths that may be written to."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
-def whole(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well.
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and rename it to `path` at the end.
 
-    Where the block raises, the temporary file is removed and `path` stays what it was.
-    The ending is kept: libraries choose formats by it.
+    If the block raises, the temporary file is removed and `path` stays as it was. The
+    temporary path has the suffix of `path`, because libraries choose formats by it.
+
+    Args:
+        path: The file to write.
     """
     path = Path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
@@ -20,3 +25,40 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write a JSON file as a whole or not at all.
+
+    Args:
+        path: The file to write.
+        content: JSON values.
+    """
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def check_output(path: str | os.PathLike, overwrite: bool) -> Path:
+    """Return `path` if it may be written to.
+
+    Args:
+        path: File or folder to write.
+        overwrite: If true, something may be there already.
+
+    Raises:
+        ValueError: If something is there already and `overwrite` is false, if a parent is a
+            file, or if the folder is read-only.
+    """
+    path = Path(path)
+    occupied = any(path.iterdir()) if path.is_dir() else path.exists()
+    if occupied and not overwrite:
+        raise ValueError(
+            f"Expected an output that does not exist yet. Received: {path}, which does. "
+            "Choose another, or overwrite it with --overwrite (overwrite=True)."
+        )
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"Expected a folder at {above}. Received: a file")
+    if not os.access(above, os.W_OK):
+        raise ValueError(f"Expected a folder to write to. Received: {above}, which is read-only")
+    return path

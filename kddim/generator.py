@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from kddim import backend, latents, samplers, schedules
-from kddim.denoiser import Denoiser, join_shape
+from kddim.checks import check_count, join_shape
+from kddim.denoiser import Denoiser
 from kddim.networks.folding import FoldedNetwork
 from kddim.samplers.times import check_steps
 from kddim.trainer import TrainedDenoiser
@@ -207,17 +208,6 @@ class Generator(TrainedDenoiser):
                 f"Received: {noise.shape}"
             )
         return noise
-
-
-def check_count(name: str, value: Any) -> int:
-    """`value` as an int of at least 1.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"Expected `{name}` to be an int of at least 1. Received: {value!r}")
-    return int(value)
 
 
 def pad_batch(array: np.ndarray, start: int, batch_size: int) -> np.ndarray:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kddim.files import whole
+from kddim.files import atomic_write, check_output
 from kddim.images import grid, save_png, to_uint8
-from kddim.runs import check_output
 
 
 def check_images_output(path: str | os.PathLike, overwrite: bool) -> Path:
@@ -50,7 +49,7 @@ def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool
     if path.suffix.lower() == ".png":
         return save_png(path, grid(images, columns))
     if path.suffix.lower() == ".npz":
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             np.savez_compressed(partial, images=to_uint8(images))
         return path
     _write_folder(images, path, columns)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from kddim.backend import to_numpy
-from kddim.files import whole
+from kddim.files import atomic_write
 
 
 def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, None)) -> np.ndarray:
@@ -209,7 +209,7 @@ def save_png(path: str | os.PathLike, pixels: np.ndarray) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         Image.fromarray(as_picture(pixels)).save(partial, format="PNG")
     return path
 

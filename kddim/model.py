@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from kddim import backend, latents, samplers
-from kddim.denoiser import join_shape
-from kddim.generator import Generator, check_count, pad_batch
+from kddim.checks import check_count, join_shape
+from kddim.generator import Generator, pad_batch
 from kddim.images import check_images
 from kddim.plots import show_images
 from kddim.samplers import times as time_grids

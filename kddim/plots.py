@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kddim.files import whole
+from kddim.files import atomic_write
 from kddim.images import as_picture, grid, to_uint8
 
 
@@ -185,6 +185,6 @@ def show_images(images: Any, num_cols: int, title: str = "") -> None:
 
 def _save(figure: Any, path: str | os.PathLike) -> Path:
     path = Path(path)
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=100)
     return path

@@ -11,33 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kddim.files import whole
+from kddim.checks import reason_of
+from kddim.files import check_output
 from kddim.model import DiffusionModel
 from kddim.networks import describe_network
 
 MODEL, CONFIG, SAMPLES = "model.keras", "config.json", "samples"
-
-
-def check_output(path: str | os.PathLike, overwrite: bool) -> Path:
-    """A path that may be written to.
-
-    Raises:
-        ValueError: something is there already, and `overwrite` is not set; a folder on
-            the way to it is a file.
-    """
-    path = Path(path)
-    occupied = any(path.iterdir()) if path.is_dir() else path.exists()
-    if occupied and not overwrite:
-        raise ValueError(
-            f"Expected an output that does not exist yet. Received: {path}, which does. "
-            "Choose another, or overwrite it with --overwrite (overwrite=True)."
-        )
-    above = next(parent for parent in path.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise ValueError(f"Expected a folder at {above}. Received: a file")
-    if not os.access(above, os.W_OK):
-        raise ValueError(f"Expected a folder to write to. Received: {above}, which is read-only")
-    return path
 
 
 def check_run_output(path: str | os.PathLike, overwrite: bool) -> Path:
@@ -53,12 +32,6 @@ def check_run_output(path: str | os.PathLike, overwrite: bool) -> Path:
             f"Expected a run folder to overwrite (one that holds {CONFIG}). Received: {path}"
         )
     return path
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file whole or not at all."""
-    with whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:
@@ -106,7 +79,7 @@ def load_model(path: str | os.PathLike) -> DiffusionModel:
     try:
         model = keras.saving.load_model(file, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise ValueError(
             f"Expected a .keras file of a kddim model. Received: {file}, which cannot be "
             f"loaded ({reason})"

@@ -7,7 +7,8 @@ from keras import ops
 
 from kddim import backend, predictions
 from kddim import ema as ema_average
-from kddim.denoiser import Denoiser, join_shape
+from kddim.checks import join_shape
+from kddim.denoiser import Denoiser
 from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
 from kddim.networks.rematerialization import RematerializedNetwork
 

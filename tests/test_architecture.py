@@ -21,12 +21,14 @@ FLOORS = [
     {"data", "model"},
     {"generator"},
     {"trainer"},
-    {"denoiser", "metrics", "plots", "progress", "samplers"},
+    {"denoiser", "metrics", "plots", "progress", "recipe"},
+    {"samplers"},
     {"ema", "latents", "networks", "predictions", "schedules"},
     {"animations"},
     {"cache", "images", "registry"},
     {"files"},
     {"backend"},
+    {"checks"},
 ]
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 

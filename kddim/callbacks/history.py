@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kddim.files import whole
+from kddim.files import atomic_write
 from kddim.plots import plot_history
 
 
@@ -53,7 +53,7 @@ class HistoryCallback(keras.callbacks.Callback):
     def _write_table(self) -> None:
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         path = self.directory / "history.csv"
-        with whole(path) as partial, partial.open("w", newline="") as file:
+        with atomic_write(path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)

@@ -33,10 +33,10 @@ def compare(first, second, output, overwrite, seed, **options):
       kddim compare real_pictures generated_pictures
       kddim compare real.npz pictures --metric fid --encoder pt_inception --encoder-weights inception.npz
     """
-    from kddim import runs
     from kddim.evaluation import check_metrics, compare
+    from kddim.files import check_output, write_json
 
-    target = runs.check_output(output, overwrite) if output else None
+    target = check_output(output, overwrite) if output else None
     metrics = check_metrics(options.pop("metric").split(","))
     result = compare(
         first, second, metrics=metrics, verbose=interactive(), **encoding(options), **options
@@ -44,4 +44,4 @@ def compare(first, second, output, overwrite, seed, **options):
     print_scores(result)
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_json(target, result)
+        write_json(target, result)

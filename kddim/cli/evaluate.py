@@ -44,8 +44,9 @@ def evaluate(
     """
     from kddim import runs
     from kddim.evaluation import check_metrics, evaluate
+    from kddim.files import check_output, write_json
 
-    target = runs.check_output(output, overwrite) if output else None
+    target = check_output(output, overwrite) if output else None
     sheet = _check_sheet(neighbours, overwrite)
     chosen = make_sampler(sampler, eta)
     metrics = check_metrics(options.pop("metric").split(","))
@@ -68,14 +69,14 @@ def evaluate(
         click.echo(f"neighbours: {sheet}")
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_json(Path(target), result)
+        write_json(Path(target), result)
 
 
 def _check_sheet(path: str | None, overwrite: bool) -> Path | None:
-    from kddim import runs
+    from kddim.files import check_output
 
     if path is None:
         return None
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"Expected a .png file for --neighbours. Received: {path}")
-    return runs.check_output(path, overwrite)
+    return check_output(path, overwrite)

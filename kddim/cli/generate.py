@@ -39,6 +39,7 @@ def generate(
     """
     from kddim import runs
     from kddim.experiments import Animation, Generation
+    from kddim.files import check_output
     from kddim.image_files import check_images_output
 
     output = Path(output)
@@ -47,7 +48,7 @@ def generate(
         raise ValueError(
             f"Expected a folder, a .gif or a .webp file with --animate. Received: {output}"
         )
-    check = runs.check_output if alone else check_images_output
+    check = check_output if alone else check_images_output
     check(output, overwrite)
     options = {"diffusion_steps": diffusion_steps, "sampler": make_sampler(sampler, eta), **common}
     loaded = runs.load_model(model)

@@ -37,11 +37,11 @@ def stats(source, output, overwrite, image_size, seed, **options):
       kddim stats ~/pictures -o pictures.npz --protocol standard
       kddim stats oxford_flowers102 -o flowers.npz --image-size 64
     """
-    from kddim import runs
     from kddim.evaluation import make_reference
+    from kddim.files import check_output
     from kddim.metrics import save_reference
 
-    target = runs.check_output(output, overwrite)
+    target = check_output(output, overwrite)
     if target.suffix != ".npz":
         raise ValueError(f"Expected a file that ends in .npz. Received: {target}")
     shape = None if image_size is None else (*image_size, None)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kddim.checks import check_image_size
 from kddim.data.arrays import load_arrays
 from kddim.data.dataset import ImageDataset
 from kddim.data.decode import array_to_size, set_channels
@@ -14,7 +15,6 @@ from kddim.data.fingerprints import fingerprint
 from kddim.data.folder import load_folder
 from kddim.data.native import NativeImages
 from kddim.data.tfds import UNKNOWN_SOURCE, load_tfds
-from kddim.networks.residual_unet import check_image_size
 
 __all__ = ["ImageDataset", "NativeImages", "fingerprint", "load"]
 

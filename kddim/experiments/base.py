@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kddim import runs, samplers, schedules
+from kddim import samplers, schedules
 from kddim.experiments.ledger import Ledger, fingerprint, unfinished
+from kddim.files import check_output
 from kddim.model import DiffusionModel
 from kddim.progress import show_progress
 
@@ -108,7 +109,7 @@ class Experiment(abc.ABC):
                 f"Expected a folder, or a file ending {' or '.join(self.products)}. "
                 f"Received: {output}"
             )
-        runs.check_output(output, overwrite)
+        check_output(output, overwrite)
         with unfinished(output, self.all_settings()) as ledger:
             results = self._run_in(ledger, verbose)
             os.replace(ledger.folder / self.products[output.suffix.lower()], output)

@@ -18,7 +18,7 @@ import numpy as np
 
 from kddim import runs
 from kddim.backend import to_numpy
-from kddim.files import whole
+from kddim.files import atomic_write, check_output, write_json
 from kddim.model import DiffusionModel
 
 log = logging.getLogger("kddim")
@@ -48,7 +48,7 @@ class Ledger:
         self._arrays: set[str] = set()
         record = None if overwrite else self._read()
         if record is None:
-            runs.check_output(self.folder, overwrite)
+            check_output(self.folder, overwrite)
             if self.folder.is_file():
                 raise ValueError(f"Expected a folder as output. Received: {folder}, a file")
         else:
@@ -68,7 +68,7 @@ class Ledger:
         if array is not None:
             path = self._array_path(key)
             path.parent.mkdir(exist_ok=True)
-            with whole(path) as partial:
+            with atomic_write(path) as partial:
                 np.save(partial, array)
             self._arrays.add(key)
         self.cells[key] = dict(result)
@@ -76,7 +76,7 @@ class Ledger:
 
     def _write(self) -> None:
         content = {"settings": self.settings, "cells": self.cells, "arrays": sorted(self._arrays)}
-        runs.write_json(self.folder / self.NAME, content | {"versions": runs.versions()})
+        write_json(self.folder / self.NAME, content | {"versions": runs.versions()})
 
     def array(self, key: str) -> np.ndarray:
         """The array that `record` was given with a cell."""

@@ -7,12 +7,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from kddim.files import whole
+from kddim.files import atomic_write
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Writes rows of equal keys, whole or not at all."""
-    with whole(path) as partial, partial.open("w", newline="") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -31,7 +31,7 @@ def write_markdown(path: Path, title: str, tables: Mapping[str, str], notes: str
     parts = [f"# {title}"]
     for heading, table in tables.items():
         parts += [f"## {heading}", table]
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("\n\n".join([*parts, notes]) + "\n")
     return path
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kddim.files import whole
+from kddim.files import atomic_write
 from kddim.metrics.encoders import Encoder, rebuild, same_encoder
 from kddim.metrics.feature_statistics import FeatureStatistics
 from kddim.metrics.reference import Reference
@@ -44,7 +44,7 @@ def save_reference(reference: Reference, path: str | os.PathLike) -> Path:
     if statistics is not None:
         arrays |= {"mu": statistics.mean, "sigma": statistics.covariance}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         np.savez(partial, **arrays)
     return path
 

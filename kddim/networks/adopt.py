@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from kddim.checks import reason_of
+
 
 def copy_network(network: keras.Model, image_shape: tuple[int, ...]) -> keras.Model:
     """A copy that is not trained, with the same weights.
@@ -27,7 +29,7 @@ def check_network(network: keras.Model, image_shape: tuple[int, ...]) -> None:
     try:
         shape = _run_once(network, image_shape)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise ValueError(
             "Expected a network [noisy_images, noise_variances] -> prediction for images "
             f"{image_shape}. Received: {network.name}, which fails ({reason})"

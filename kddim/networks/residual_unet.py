@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from kddim.checks import check_image_size
 from kddim.networks.blocks import (
     attention_block,
     check_attention_levels,
@@ -114,22 +115,6 @@ def _down_and_up(
             x = layers.Concatenate()([x, skips.pop()])
             x = block(x, level)
     return x
-
-
-def check_image_size(image_size: Any) -> tuple[int, int]:
-    """`image_size` as `(height, width)`.
-
-    Raises:
-        ValueError: it is neither a positive int nor a pair of such.
-    """
-    pair = (image_size, image_size)
-    if isinstance(image_size, (tuple, list)):
-        pair = tuple(image_size)
-    if len(pair) != 2 or not all(hasattr(v, "__index__") and int(v) > 0 for v in pair):
-        raise ValueError(
-            f"Expected `image_size` as a positive int or (height, width). Received: {image_size!r}"
-        )
-    return int(pair[0]), int(pair[1])
 
 
 def check_structure(

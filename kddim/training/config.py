@@ -4,9 +4,10 @@ import dataclasses
 from typing import Any
 
 from kddim import ema, predictions, schedules
+from kddim.checks import check_image_size
 from kddim.metrics.encoders import NAMES
 from kddim.networks.blocks import check_attention_levels, check_normalization
-from kddim.networks.residual_unet import check_image_size, check_structure
+from kddim.networks.residual_unet import check_structure
 
 ENCODERS = (*NAMES, "none")
 

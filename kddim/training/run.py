@@ -11,6 +11,7 @@ import keras
 
 from kddim import callbacks, data, runs
 from kddim.data.dataset import ImageDataset
+from kddim.files import write_json
 from kddim.metrics import encoders
 from kddim.model import DiffusionModel
 from kddim.networks.residual_unet import residual_unet
@@ -201,7 +202,7 @@ def _write_config(
     content["training"]["channels"] = model.image_shape[2]
     content["training"]["dtype"] = keras.config.dtype_policy().name
     content["parameters"] = model.network.count_params()
-    runs.write_json(output / runs.CONFIG, content | found | {"versions": runs.versions()})
+    write_json(output / runs.CONFIG, content | found | {"versions": runs.versions()})
 
 
 def _title(

@@ -179,8 +179,3 @@ def check_weights(weights: str | os.PathLike | None) -> str | None:
             f'Expected "imagenet", None or a file. Received: {os.fspath(weights)}, no such file'
         )
     return os.fspath(weights)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a message: Keras' own run over many."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

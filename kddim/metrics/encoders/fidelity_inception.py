@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from kddim.backend import load_torch_state_dict
-from kddim.files import whole
+from kddim.files import atomic_write
 from kddim.metrics.encoders.base import SEEN, float32
 from kddim.metrics.encoders.resizing import Resize
 
@@ -91,7 +91,7 @@ def convert_pt_inception(source: str | os.PathLike, target: str | os.PathLike) -
     arrays = _read(source)
     for features in ("2048", "logits_unbiased"):
         _assign(pt_inception(None, features=features), arrays, os.fspath(source))
-    with whole(target) as partial:
+    with atomic_write(target) as partial:
         np.savez(partial, **arrays)  # type: ignore[arg-type]
     return target
 

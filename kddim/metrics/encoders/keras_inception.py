@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kddim.metrics.encoders.base import SEEN, check_weights, first_line, float32
+from kddim.checks import reason_of
+from kddim.metrics.encoders.base import SEEN, check_weights, float32
 from kddim.metrics.encoders.resizing import Resize
 
 _FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -57,7 +58,7 @@ def inception_v3(
     except Exception as error:  # network, file and format errors of many kinds
         raise ValueError(
             f"Expected Inception weights: a network connection, the file {_FILE} in Keras' "
-            f"cache, or `weights` as a local file. Received: {first_line(error)}"
+            f"cache, or `weights` as a local file. Received: {reason_of(error)}"
         ) from error
     network.trainable = False
     images = keras.Input((None, None, 3))

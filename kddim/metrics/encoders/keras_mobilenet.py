@@ -6,7 +6,8 @@ import h5py
 import keras
 from keras import layers
 
-from kddim.metrics.encoders.base import check_weights, first_line, float32
+from kddim.checks import reason_of
+from kddim.metrics.encoders.base import check_weights, float32
 from kddim.metrics.encoders.keras_inception import resized
 
 
@@ -50,7 +51,7 @@ def mobilenet(
     except Exception as error:  # network, file and format errors of many kinds
         raise ValueError(
             "Expected MobileNet weights: a network connection, Keras' cache, or `weights` as a "
-            f"local file. Received: {first_line(error)}"
+            f"local file. Received: {reason_of(error)}"
         ) from error
     network.trainable = False
     images = keras.Input((None, None, 3))
@@ -83,7 +84,7 @@ def file_alpha(path: str) -> float:
             file.visititems(lambda _, item: shapes.append(getattr(item, "shape", ())))
     except OSError as error:
         raise ValueError(
-            f"Expected an HDF5 file of MobileNet weights. Received: {path}: {first_line(error)}"
+            f"Expected an HDF5 file of MobileNet weights. Received: {path}: {reason_of(error)}"
         ) from error
     widths = {shape[3] for shape in shapes if len(shape) == 4 and shape[:3] == (3, 3, 3)}
     if len(widths) != 1:

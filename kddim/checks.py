@@ -1,0 +1,58 @@
+"""Checks of arguments that several rooms share, and words for their error messages."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Return `value` as an int.
+
+    Args:
+        name: Name of the argument, for the error message.
+        value: The argument.
+        least: Smallest value allowed.
+
+    Raises:
+        ValueError: If `value` is not an integer, or is below `least`.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        raise ValueError(f"Expected `{name}` to be an int of at least {least}. Received: {value!r}")
+    return int(value)
+
+
+def check_image_size(image_size: Any) -> tuple[int, int]:
+    """Return `image_size` as `(height, width)`.
+
+    Args:
+        image_size: Side length in pixels, or `(height, width)`.
+
+    Raises:
+        ValueError: If it is neither a positive int nor a pair of positive ints.
+    """
+    pair = (image_size, image_size)
+    if isinstance(image_size, (tuple, list)):
+        pair = tuple(image_size)
+    if len(pair) != 2 or not all(hasattr(v, "__index__") and int(v) > 0 for v in pair):
+        raise ValueError(
+            f"Expected `image_size` as a positive int or (height, width). Received: {image_size!r}"
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def join_shape(shape: Sequence[Any]) -> str:
+    """Return a shape for an error message, such as `16, 16, 3`."""
+    return ", ".join(map(str, shape))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the line of an error's message that tells the reason.
+
+    Keras puts "Exception encountered when calling ..." before the message of an error that
+    a layer raised, and terminal colours around it.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        lines = lines[1:]
+    return lines[0] if lines else type(error).__name__
