@@ -280,6 +280,16 @@ def test_bad_steps_are_refused(sampler, steps, match):
         sampler.sample(gaussian_denoiser, SCHEDULES[0], np.zeros((1, 2, 2, 1), "float32"), steps)
 
 
+def test_a_schedule_whose_signal_grows_with_time_is_refused():
+    def backwards(times):
+        noise_rates, signal_rates = SCHEDULES[0](times)
+        return signal_rates, noise_rates
+
+    noise = latents.initial_noise(1, (4, 4, 1), seed=0)
+    with pytest.raises(ValueError, match=r"signal-to-noise ratio falls.*at time 0 and"):
+        samplers.DDIM().sample(gaussian_denoiser, backwards, noise, 3)
+
+
 @pytest.mark.parametrize(
     ("sampler", "order"),
     [

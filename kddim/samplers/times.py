@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kddim.backend import to_numpy
-from kddim.schedules import Schedule
+from kddim.schedules import Schedule, check_monotonic
 
 Times = str | Sequence[float]
 
@@ -91,9 +91,11 @@ def grid(times: Times, schedule: Schedule, diffusion_steps: int) -> np.ndarray:
         `(S + 1,)` float64, decreasing; entry 0 is where sampling starts.
 
     Raises:
-        ValueError: a sequence of another length than `S + 1`, or zero steps.
+        ValueError: a sequence of another length than `S + 1`, zero steps, or a schedule
+            whose signal-to-noise ratio rises with time.
     """
     steps = check_steps(diffusion_steps)
+    check_monotonic(schedule)
     if isinstance(times, str):
         return GRIDS[times](schedule, np.arange(steps + 1) / steps)
     if len(times) != steps + 1:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kddim import registry
 from kddim.backend import to_numpy
-from kddim.schedules.base import Schedule
+from kddim.schedules.base import Schedule, check_monotonic
 from kddim.schedules.cosine import CosineSchedule
 from kddim.schedules.discrete_beta import DiscreteBetaSchedule
 from kddim.schedules.linear_beta import LinearBetaSchedule
@@ -32,6 +32,7 @@ __all__ = [
     "NicholDhariwalSchedule",
     "Schedule",
     "SigmoidSchedule",
+    "check_monotonic",
     "check_terminal_rate",
     "get",
 ]
@@ -46,12 +47,19 @@ NAMES: dict[str, type[Schedule]] = {
 
 
 def get(identifier: Any) -> Schedule:
-    """A schedule from its name, its configuration, or itself.
+    """Return a schedule.
+
+    Args:
+        identifier: Name of a schedule, configuration of one, or a `Schedule`, which is returned
+            as it is.
 
     Raises:
-        ValueError: nothing of the kind is known.
+        ValueError: If `identifier` is none of these, or if the signal-to-noise ratio of the
+            schedule rises with time.
     """
-    return registry.resolve(identifier, "schedule", Schedule, NAMES)
+    schedule = registry.resolve(identifier, "schedule", Schedule, NAMES)
+    check_monotonic(schedule)
+    return schedule
 
 
 def check_terminal_rate(schedule: Schedule, prediction_type: str) -> None:

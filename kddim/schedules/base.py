@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kddim import registry
-from kddim.backend import array_module
+from kddim.backend import array_module, to_numpy
 
 
 class Schedule(registry.Configurable, abc.ABC):
@@ -54,6 +54,36 @@ class Schedule(registry.Configurable, abc.ABC):
         Continuous schedules return their argument.
         """
         return uniform
+
+
+def check_monotonic(schedule: Schedule) -> None:
+    """Check that the signal-to-noise ratio falls with time.
+
+    The test compares the angle `atan(noise_rate / signal_rate)` at 257 equally spaced times.
+    Unlike the log-SNR, it is finite at both ends.
+
+    Args:
+        schedule: The schedule.
+
+    Raises:
+        ValueError: If the ratio rises between two of the times, is the same at both ends, or is
+            not a number.
+    """
+    times = np.linspace(0.0, 1.0, 257)
+    noise_rates, signal_rates = (to_numpy(rates) for rates in schedule(times))
+    angles = np.arctan2(noise_rates, signal_rates)
+    # Schedules that compute in float32 round to about 1e-7.
+    falls = np.diff(angles) >= -1e-6
+    if np.all(falls) and angles[-1] > angles[0]:
+        return
+    first = 0 if np.all(falls) else int(np.argmin(falls))
+    last = len(times) - 1 if np.all(falls) else first + 1
+    raise ValueError(
+        "Expected a schedule whose signal-to-noise ratio falls from time 0, the clean image, to "
+        f"time 1, the noise. Received: {schedule}, with signal rate {signal_rates[first]:.4g} at "
+        f"time {times[first]:.4g} and {signal_rates[last]:.4g} at time {times[last]:.4g}. "
+        "Correct its `log_snr` or its rates."
+    )
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
