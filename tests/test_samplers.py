@@ -417,6 +417,21 @@ def test_inversion_is_undone_by_ddim_as_steps_grow(schedule):
     np.testing.assert_allclose(encoded, exact, atol=0.03)
 
 
+def test_a_sampler_that_is_no_dataclass_is_told_how_to_become_one():
+    class Bare(samplers.Sampler):
+        def coefficients(self, rates):
+            return {"noise_rate": rates.noise}
+
+        def step(self, denoise, noisy_images, state, coefficients, noises):
+            return noisy_images, noisy_images, state
+
+    match = (
+        r"Expected a frozen dataclass\. Received: .*Bare.*@dataclasses\.dataclass\(frozen=True\)"
+    )
+    with pytest.raises(ValueError, match=match):
+        Bare().get_config()
+
+
 def test_options_of_a_subclass_reach_its_compiled_step(model):
     """An option that `step` reads must not be served by another's compiled step."""
 
