@@ -97,13 +97,28 @@ def iterate_batches(data: Any, batch_size: int = 256) -> Iterator[Any]:
 
 
 def first_batch(data: Any) -> Any | None:
-    """The first batch of images, where looking does not use it up; else None.
+    """Return the first batch of images, or None if taking it would use it up.
+
+    Args:
+        data: Images as `fit` and `evaluate` take them: an array or tensor, `tf.data`,
+            `keras.utils.PyDataset`, a torch `DataLoader`, or a generator of batches.
+
+    Returns:
+        The first batch without its labels, or all images of an array. None for a generator,
+        which can be read only once.
 
     Raises:
-        ValueError: there are no data, or no batch in them.
+        ValueError: If `data` is None, a list, a tuple, or without any batch. Keras takes the
+            arrays of a list for several inputs of one model.
     """
     if data is None:
         raise ValueError("Expected images to train on. Received: None")
+    if isinstance(data, (list, tuple)):
+        raise ValueError(
+            "Expected images as one array (batch, height, width, channels), or as a data set of "
+            f"batches. Received: a {type(data).__name__} of {len(data)}. Join several arrays with "
+            "np.concatenate, and leave labels out."
+        )
     if hasattr(data, "shape") and hasattr(data, "dtype"):
         return data
     if isinstance(data, keras.utils.PyDataset):
