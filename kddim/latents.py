@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from kddim.backend import to_numpy
+
 _MASK = 2**64 - 1
 
 # The draw of an image's stream that encoding adds where a schedule ends with noise: far
@@ -69,6 +71,30 @@ def initial_noise(num_images: int, image_shape: Any, seed: int, start: int = 0) 
         NumPy float32 array `(num_images, height, width, channels)`, standard normal.
     """
     return noise(num_images, image_shape, resolve_seed(seed), start)
+
+
+def check_noise(array: Any, name: str) -> np.ndarray:
+    """Return `array` as a NumPy array, unless it holds pixels in place of noise.
+
+    Half of the values of standard normal noise are negative. An array of at least 32 values,
+    all of them in [0, 1], is therefore a picture: noise is like that with a probability below
+    1e-14.
+
+    Args:
+        array: Array or tensor of any shape.
+        name: Name of the argument, for the error message.
+
+    Raises:
+        ValueError: If the array has at least 32 values, all of them in [0, 1].
+    """
+    array = to_numpy(array)
+    if array.size >= 32 and array.min() >= 0.0 and array.max() <= 1.0:
+        raise ValueError(
+            f"Expected `{name}` to be standard normal noise. Received: values from "
+            f"{array.min():.4g} to {array.max():.4g}, as pictures have them. Turn pictures into "
+            "noises first, with `model.encode(images)`."
+        )
+    return array
 
 
 def slerp(start: Any, end: Any, fractions: Any) -> np.ndarray:
