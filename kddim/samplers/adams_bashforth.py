@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kddim.samplers.base import Clip, Rates
-from kddim.samplers.multistep import Multistep, check_order
+from kddim.samplers.multistep import Multistep
 from kddim.samplers.times import Times
 
 
@@ -34,13 +34,8 @@ class AdamsBashforth(Multistep):
     times: Times = "uniform"
     clip: Clip = None
 
-    def __post_init__(self):
-        super().__post_init__()
-        check_order(self.order, 4)
-
-    @property
-    def combines_noises(self) -> bool:
-        return True
+    highest_order = 4
+    combines_noises = True
 
     def weights(self, rates: Rates) -> np.ndarray:
         """Integrals of the Lagrange basis over each step, divided by its `dsigma`."""

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kddim.samplers.base import Clip, Rates
-from kddim.samplers.multistep import Multistep, check_order
+from kddim.samplers.multistep import Multistep
 from kddim.samplers.times import Times
 
 
@@ -34,13 +34,8 @@ class DPMSolverPP(Multistep):
     times: Times = "uniform"
     clip: Clip = None
 
-    def __post_init__(self):
-        super().__post_init__()
-        check_order(self.order, 3)
-
-    @property
-    def combines_noises(self) -> bool:
-        return False
+    highest_order = 3
+    combines_noises = False
 
     def weights(self, rates: Rates) -> np.ndarray:
         """Of 2M: `1 + r` and `-r`, with `r = h / (2 h_before)`, `h` the step of lambda."""

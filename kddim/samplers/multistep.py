@@ -1,23 +1,12 @@
 """What multistep methods share: remixing with a combination of the last predictions."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
 
 from kddim.samplers.base import Rates, Sampler, check_signal
-
-
-def check_order(order: int, highest: int) -> int:
-    """`order` if it is one of 1 to `highest`.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if isinstance(order, bool) or order not in range(1, highest + 1):
-        raise ValueError(f"Expected `order` of 1 to {highest}. Received: {order!r}")
-    return order
 
 
 class Multistep(Sampler):
@@ -30,12 +19,17 @@ class Multistep(Sampler):
 
     order: int
 
+    highest_order: ClassVar[int]
+    combines_noises: ClassVar[bool]
+
     host_options = ("times",)
 
-    @property
-    @abc.abstractmethod
-    def combines_noises(self) -> bool:
-        """Whether noises are combined (and images follow), or images (and noises)."""
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.order, bool) or self.order not in range(1, self.highest_order + 1):
+            raise ValueError(
+                f"Expected `order` of 1 to {self.highest_order}. Received: {self.order!r}"
+            )
 
     @abc.abstractmethod
     def weights(self, rates: Rates) -> np.ndarray:
