@@ -128,43 +128,66 @@ class Sampler(registry.Configurable, abc.ABC):
         schedule: Schedule,
         initial_noise: Any,
         diffusion_steps: int,
+        **options: Any,
+    ) -> Any:
+        """Sample images.
+
+        Args:
+            denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises,
+                pred_images)`, with rates of shape `(batch, 1, 1, 1)`.
+            schedule: `Schedule` from diffusion times to rates.
+            initial_noise: Standard normal noise, `(batch, height, width, channels)`. Its
+                floating-point type is the type of the computation.
+            diffusion_steps: Number of steps S, at least 1.
+            **options: `seed`, `start`, `callback` and `compile_step`, as in `run`.
+
+        Returns:
+            `pred_images` of the last step, a backend tensor.
+
+        Raises:
+            ValueError: If there is no step, or the times do not fit the number of steps.
+        """
+        return self.run(denoise, schedule, initial_noise, diffusion_steps, **options)[1]
+
+    def run(
+        self,
+        denoise: Denoiser,
+        schedule: Schedule,
+        initial_noise: Any,
+        diffusion_steps: int,
         *,
         seed: int | None = None,
         start: int = 0,
         callback: Callback | None = None,
         compile_step: Callable[[Callable], Callable] | None = None,
-    ) -> Any:
-        """Samples images.
+    ) -> tuple[Any, Any]:
+        """Follow noise through all steps, to both results of the last one.
 
         Args:
-            denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises,
-                pred_images)`, with rates of shape `(batch, 1, 1, 1)`.
-            schedule: diffusion time to rates.
-            initial_noise: `(batch, height, width, channels)`, floats. Their precision
-                is that of the computation.
-            diffusion_steps: S, at least 1.
-            seed: of the noise that stochastic samplers add; None draws a fresh one.
-            start: index of the first image, for sampling one seed in several batches.
-            callback: `callback(step, noisy_images, pred_images)` after each step, with
-                the noisy images at that step's next time. Returning `True` stops.
-            compile_step: turns the step, a function of `(noisy_images, state,
-                coefficients, noises)`, into a faster one. By default it runs as it is.
+            denoise: As in `sample`. If it has an attribute `shares_rates` that is true, its
+                rates have shape `(1, 1, 1, 1)`, since all images share them.
+            schedule: As in `sample`.
+            initial_noise: As in `sample`.
+            diffusion_steps: As in `sample`.
+            seed: Seed of the noise that stochastic samplers add. None draws a fresh one.
+            start: Index of the first image, to sample one seed in several batches.
+            callback: `callback(step, noisy_images, pred_images)`, called after each step with
+                the noisy images at the next time of that step. Sampling stops if it returns
+                `True`.
+            compile_step: Function that compiles the step, a function of `(noisy_images,
+                state, coefficients, noises)`. None runs the step as it is.
 
         Returns:
-            The last step's `pred_images`, a backend tensor.
+            `(noisy_images, pred_images)`: the noisy images at the last time of the grid, and
+            the prediction of the last step.
 
         Raises:
-            ValueError: zero steps, or times that do not fit them.
+            ValueError: As in `sample`.
         """
         coefficients = self.coefficients(self.rates(schedule, diffusion_steps))
         seed = latents.resolve_seed(seed) if self.stochastic else 0
-        noisy_images = ops.convert_to_tensor(initial_noise)
-        shape, dtype = (
-            tuple(noisy_images.shape),
-            keras.backend.standardize_dtype(noisy_images.dtype),
-        )
+        noisy_images = pred_images = ops.convert_to_tensor(initial_noise)
         state = self.initial_state(noisy_images)
-        pred_images = None
 
         def one_step(noisy_images, state, scalars, noises):
             return self.step(self._wrap(denoise), noisy_images, state, scalars, noises)
@@ -172,17 +195,21 @@ class Sampler(registry.Configurable, abc.ABC):
         one_step = compile_step(one_step) if compile_step else one_step
         for step in range(diffusion_steps):
             scalars = {
-                name: ops.convert_to_tensor(np.asarray(values[step], dtype))
+                name: ops.convert_to_tensor(np.asarray(values[step], _dtype(noisy_images)))
                 for name, values in coefficients.items()
             }
-            noises = None
-            if self.stochastic:
-                drawn = latents.noise(shape[0], shape[1:], seed, start, draw=step + 1)
-                noises = ops.convert_to_tensor(drawn.astype(dtype))
+            noises = self._fresh_noise(noisy_images, seed, start, step)
             noisy_images, pred_images, state = one_step(noisy_images, state, scalars, noises)
             if callback is not None and callback(step, noisy_images, pred_images) is True:
                 break
-        return pred_images
+        return noisy_images, pred_images
+
+    def _fresh_noise(self, noisy_images: Any, seed: int, start: int, step: int) -> Any:
+        if not self.stochastic:
+            return None
+        number, *shape = noisy_images.shape
+        drawn = latents.noise(number, shape, seed, start, draw=step + 1)
+        return ops.convert_to_tensor(drawn.astype(_dtype(noisy_images)))
 
     def rates(self, schedule: Schedule, diffusion_steps: int) -> Rates:
         """The rates along this sampler's grid."""
@@ -191,24 +218,24 @@ class Sampler(registry.Configurable, abc.ABC):
         return Rates(noise[:-1], signal[:-1], noise[1:], signal[1:], schedule)
 
     def _wrap(self, denoise: Denoiser) -> Denoiser:
-        """`denoise` for scalar rates, with predictions of the images' type, clipped."""
+        """Return `denoise` for scalar rates, with clipped predictions of the images' type."""
 
         def wrapped(noisy_images, noise_rate, signal_rate):
-            """The denoiser that `step` sees."""
-            dtype = noisy_images.dtype
-            ones = (noisy_images.shape[0],) + (1,) * (len(noisy_images.shape) - 1)
-            predictions = denoise(
-                noisy_images,
-                ops.broadcast_to(noise_rate, ones),
-                ops.broadcast_to(signal_rate, ones),
-            )
-            pred_noises, pred_images = (ops.cast(p, dtype) for p in predictions)
+            number = 1 if getattr(denoise, "shares_rates", False) else noisy_images.shape[0]
+            shape = (number,) + (1,) * (len(noisy_images.shape) - 1)
+            rates = (ops.broadcast_to(rate, shape) for rate in (noise_rate, signal_rate))
+            predictions = denoise(noisy_images, *rates)
+            pred_noises, pred_images = (ops.cast(p, noisy_images.dtype) for p in predictions)
             if self.clip is not None:
                 pred_images = ops.clip(pred_images, *self.clip)
                 pred_noises = (noisy_images - signal_rate * pred_images) / noise_rate
             return pred_noises, pred_images
 
         return wrapped
+
+
+def _dtype(tensor: Any) -> str:
+    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 def check_signal(sampler: Sampler, rates: Rates) -> None:
