@@ -131,9 +131,10 @@ class Denoiser(Sampling, keras.Model):
     def _training_network(self) -> Callable:
         return self.network
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Call `denoise` on `[noisy_images, noise_rates, signal_rates]`."""
-        noisy_images, noise_rates, signal_rates = inputs
+    def call(
+        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, training: bool = False
+    ) -> Any:
+        """Call `denoise`, as a plain tuple."""
         return tuple(self.denoise(noisy_images, noise_rates, signal_rates, training=training))
 
     def denormalize(self, normalised: Any) -> Any:
@@ -164,13 +165,13 @@ class Denoiser(Sampling, keras.Model):
         Args:
             filepath: File or folder to write.
             format: Format that Keras knows, such as "tf_saved_model" or "onnx". The exported
-                function takes `[noisy_images, noise_rates, signal_rates]` and returns
-                `(pred_noises, pred_images)`, all of them normalised float32.
+                function takes `noisy_images`, `noise_rates` and `signal_rates`, and returns
+                `(pred_noises, pred_images)`, all of them float32 and images normalised.
             **kwargs: Other arguments of `keras.Model.export`.
         """
         shapes = (self.image_shape, (1, 1, 1), (1, 1, 1))
         specs = [keras.InputSpec(shape=(None, *shape), dtype="float32") for shape in shapes]
-        kwargs.setdefault("input_signature", [specs])
+        kwargs.setdefault("input_signature", specs)
         super().export(filepath, format=format, **kwargs)
 
     def get_config(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kddim.plots import show_images
 
 
 @keras.saving.register_keras_serializable(package="kddim")
-class DiffusionModel(Fitting, Denoiser):
+class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
     """Denoising diffusion implicit model (Song, Meng and Ermon, arXiv 2010.02502).
 
     Training: images -> normaliser -> mixed with noise at the rates of the schedule -> network

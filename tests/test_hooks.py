@@ -234,7 +234,7 @@ def test_export_writes_the_denoiser(pair, tmp_path, kind):
     noisy = np.random.default_rng(0).standard_normal((3, 16, 16, 3)).astype("float32")
     rates = np.full((3, 1, 1, 1), 0.6, "float32"), np.full((3, 1, 1, 1), 0.8, "float32")
     for found, expected in zip(
-        exported.serve([noisy, *rates]), model.denoise(noisy, *rates, training=False)
+        exported.serve(noisy, *rates), model.denoise(noisy, *rates, training=False)
     ):
         np.testing.assert_allclose(to_numpy(found), to_numpy(expected), atol=1e-5)
 
