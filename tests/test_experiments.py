@@ -135,7 +135,7 @@ def test_one_product_alone(model, reference, tmp_path):
         ({"steps": (5, 5)}, "Expected `steps` as different ints of at least 1"),
         ({"steps": (0,)}, "Expected `steps` as different ints of at least 1"),
         ({"metrics": ("kid", "fod")}, "Expected metrics among 'kid', 'fid'"),
-        ({"num_images": 3}, "num_images of at least 4"),
+        ({"num_images": 3}, "Expected `num_images` to be an int of at least 4"),
         ({"samplers": {"x": "y"}}, "Unknown sampler"),
     ],
 )
@@ -204,17 +204,17 @@ def test_generation_goes_on_and_leaves_nothing_behind(model, tmp_path, monkeypat
     compute = Generation.compute
     done = []
 
-    def stop_after_two(self, key, callback):
+    def stop_after_two(self, key, *args):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(key)
-        return compute(self, key, callback)
+        return compute(self, key, *args)
 
     monkeypatch.setattr(Generation, "compute", stop_after_two)
     caplog.set_level("INFO", "kddim")
     with pytest.raises(KeyboardInterrupt):
         Generation(**options, sampler="ddpm").run(tmp_path / "a.npz")
-    assert "the same command goes on from here" in caplog.text
+    assert "run the same command again to continue" in caplog.text
     assert not (tmp_path / "a.npz").exists()
     monkeypatch.setattr(Generation, "compute", compute)
     Generation(**options, sampler="ddpm").run(tmp_path / "a.npz")
@@ -231,7 +231,7 @@ def test_an_unfinished_generation_with_other_settings_is_dropped(model, tmp_path
     folder = tmp_path / ".a.png.unfinished"
     Ledger(folder, {"other": 1}).record("from 0", {}, np.zeros(3))
     Generation(model=model, num_images=2, diffusion_steps=2).run(tmp_path / "a.png")
-    assert "was begun with other settings: it starts anew" in caplog.text
+    assert "an unfinished run has other settings and is discarded" in caplog.text
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
