@@ -1,4 +1,4 @@
-"""Experiments: what they find, what they leave, and how they are stopped and taken up."""
+"""Experiments: their results, their files, and how an interrupted run is resumed."""
 
 import contextlib
 import csv
@@ -20,7 +20,7 @@ from kddim.progress import Progress, duration
 
 @pytest.fixture(scope="module")
 def model():
-    """The best denoiser of standard normal images: quick, and its answers are known."""
+    """A model with the optimal denoiser of standard normal images, which is quick and known."""
     noisy, variances = keras.Input((8, 8, 1)), keras.Input((1, 1, 1))
     network = keras.Model([noisy, variances], noisy * ops.sqrt(variances))
     model = kddim.DiffusionModel(8, channels=1, network=network)
@@ -77,7 +77,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(model, reference, tmp_path, monkey
 
     def stop_in_the_third(self, *args, **kwargs):
         calls.append(args)
-        if len(calls) == 5:  # each setting compiles, then generates
+        if len(calls) == 5:  # each cell compiles, then generates
             raise Stopped
         return generate(self, *args, **kwargs)
 
@@ -91,7 +91,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(model, reference, tmp_path, monkey
     calls.clear()
     calls += [None] * 5
     rows = sweep.run(tmp_path / "out")
-    assert len(calls) == 5 + 4  # the two that were missing
+    assert len(calls) == 5 + 4  # the two missing cells
     assert [row["kid"] for row in rows[:2]] == [cell["kid"] for cell in begun.values()]
     fresh = make_sweep(model, reference).run(tmp_path / "fresh")
     assert [row["kid"] for row in rows] == [row["kid"] for row in fresh]
@@ -332,7 +332,7 @@ def test_bad_input_is_one_line(saved, arguments, message, capsys, tmp_path, monk
 
 
 def test_the_progress_counts_every_evaluation(model, tmp_path, monkeypatch):
-    """Heun's steps take two; the bar must end full."""
+    """A step of Heun takes two evaluations, and the bar must still end full."""
     from kddim.experiments import base
 
     counted = []
@@ -428,3 +428,33 @@ def test_dots_in_names(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "empty")
     assert command("generate", "../m.best.keras", "-n", 2, "--diffusion-steps", 1, "-o", ".") == 0
     assert (tmp_path / "empty" / "00001.png").exists()
+
+
+def test_records_keep_their_settings(model, reference, tmp_path):
+    """Runs of earlier versions resume only if the settings in their records stay the same."""
+    ddim = "DDIM(eta=0.0, times='uniform', clip=None)"
+    one = {"diffusion_steps": 2, "sampler": ddim}
+    grid = {"num_pairs": 1, "num_images": 2, "grid_size": 2}
+    expected = {
+        Consistency(model=model, num_images=2): {"num_images": 2, "sampler": ddim},
+        Interpolation(model=model, diffusion_steps=2, **grid): grid | one,
+        experiments.Animation(model=model, num_images=3, diffusion_steps=2): {"num_images": 3} | one,
+        Generation(model=model, num_images=3, diffusion_steps=2): (
+            {"num_images": 3} | one | {"batch_size": 3, "animate": False}
+        ),
+    }  # fmt: skip
+    for experiment, settings in expected.items():
+        recorded = Ledger(tmp_path, experiment.settings()).settings
+        shared = {
+            "experiment": experiment.name,
+            "model": fingerprint(model),
+            "schedule": str(model.schedule),
+            "seed": 0,
+            "dtype": "float32",
+        }
+        assert recorded == shared | settings
+    cells = make_sweep(model, reference, samplers={"a": "ddim"}).cells()
+    assert list(cells) == [f"{ddim}, 2 steps", f"{ddim}, 4 steps"]
+    assert list(Consistency(model=model, steps=(5, 2)).cells()) == ["2 steps", "5 steps"]
+    animated = Generation(model=model, num_images=5, batch_size=4, animate=True)
+    assert list(animated.cells()) == ["from 0", "from 4", "frames"]

@@ -10,14 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kddim import samplers, schedules
-from kddim.checks import check_count
 from kddim.experiments.ledger import Ledger, fingerprint, precision, unfinished
 from kddim.files import check_output
 from kddim.model import DiffusionModel
 from kddim.progress import show_progress
 from kddim.recipe import Recipe
-from kddim.samplers.times import check_steps
 
 log = logging.getLogger("kddim")
 
@@ -53,7 +50,7 @@ class Experiment(abc.ABC):
 
     A subclass is a frozen dataclass that lists its options and implements `cells`, `compute`
     and `write`. The inherited `run` logs the cost, keeps the result of each cell on disk and
-    resumes an interrupted run. `__post_init__` checks options with the names in `CHECKS`, so
+    resumes an interrupted run. `__post_init__` checks the options that a `Recipe` has too, so
     that a subclass only checks the others.
 
     Args:
@@ -80,8 +77,9 @@ class Experiment(abc.ABC):
     recorded: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
-        options = {name: getattr(self, name) for name in CHECKS if hasattr(self, name)}
-        self._set(**{name: CHECKS[name](value) for name, value in options.items()})
+        names = [f.name for f in dataclasses.fields(Recipe) if hasattr(self, f.name)]
+        checked = Recipe(**{name: getattr(self, name) for name in names})
+        self._set(**{name: getattr(checked, name) for name in names})
 
     def _set(self, **options: Any) -> None:
         """Replace options by their checked values; to be called in `__post_init__` only."""
@@ -217,15 +215,6 @@ def check_several_steps(steps: Any) -> tuple[int, ...]:
     if not steps or not all(counts) or len(set(steps)) < len(steps):
         raise ValueError(f"Expected `steps` as different ints of at least 1. Received: {steps}")
     return tuple(int(s) for s in steps)
-
-
-CHECKS: dict[str, Callable] = {
-    "batch_size": lambda batch_size: check_count("batch_size", batch_size),
-    "diffusion_steps": check_steps,
-    "sampler": samplers.get,
-    "schedule": lambda schedule: None if schedule is None else schedules.get(schedule),
-    "steps": check_several_steps,
-}
 
 
 def summary(result: Mapping[str, Any]) -> str:

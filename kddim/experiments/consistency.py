@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kddim.checks import check_count
-from kddim.experiments.base import Cell, Experiment, Result
+from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
 from kddim.experiments.tables import write_csv
 from kddim.plots import plot_rows
@@ -43,8 +43,8 @@ class Consistency(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        num_images = check_count("num_images", self.num_images, 2)
-        self._set(steps=tuple(sorted(self.steps)), num_images=num_images)
+        steps = tuple(sorted(check_several_steps(self.steps)))
+        self._set(steps=steps, num_images=check_count("num_images", self.num_images, 2))
 
     def cells(self) -> dict[str, Cell]:
         return {

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kddim import samplers
-from kddim.experiments.base import Cell, Experiment, Result
+from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
 from kddim.experiments.tables import to_markdown, write_csv, write_markdown
 from kddim.images import check_images
@@ -50,7 +50,8 @@ class Reconstruction(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set(images=check_images(self.images, self.model.image_shape))
+        images = check_images(self.images, self.model.image_shape)
+        self._set(images=images, steps=check_several_steps(self.steps))
         samplers.inverse_of(self.sampler)
 
     def settings(self) -> dict[str, Any]:

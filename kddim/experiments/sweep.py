@@ -12,7 +12,7 @@ import numpy as np
 from kddim import samplers as known_samplers
 from kddim.checks import check_count
 from kddim.evaluation import Reference, check_metrics
-from kddim.experiments.base import Cell, Experiment, Result
+from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
 from kddim.experiments.tables import figure, to_markdown, write_csv, write_markdown
 from kddim.plots import plot_sweep
@@ -84,6 +84,7 @@ class Sweep(Experiment):
         num_images = check_count("num_images", self.num_images, 4)
         self._set(
             samplers={name: known_samplers.get(s) for name, s in self.samplers.items()},
+            steps=check_several_steps(self.steps),
             num_images=num_images,
             metrics=check_metrics(self.metrics),
             batch_size=min(self.batch_size, num_images),
