@@ -46,7 +46,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment(abc.ABC):
-    """Base class of experiments: cells that are computed one after the other.
+    """Base class of experiments, which compute their cells one after the other.
 
     A subclass is a frozen dataclass that lists its options and implements `cells`, `compute`
     and `write`. The inherited `run` logs the cost, keeps the result of each cell on disk and
@@ -82,7 +82,7 @@ class Experiment(abc.ABC):
         self._set(**{name: getattr(checked, name) for name in names})
 
     def _set(self, **options: Any) -> None:
-        """Replace options by their checked values; to be called in `__post_init__` only."""
+        """Replace options by their checked values. Only `__post_init__` may call this."""
         for name, value in options.items():
             object.__setattr__(self, name, value)  # the dataclass is frozen
 
@@ -96,7 +96,9 @@ class Experiment(abc.ABC):
 
     @abc.abstractmethod
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
-        """Return the numbers of one cell, and an array to keep on disk or None.
+        """Return the numbers of one cell, and its array or None.
+
+        Both are kept on disk.
 
         Args:
             key: Key of the cell.
@@ -120,15 +122,15 @@ class Experiment(abc.ABC):
         Args:
             output: Folder to create, or folder of an earlier run to resume. A path with a
                 suffix in `products` receives only that file.
-            overwrite: If true, ignore what is there and start over.
+            overwrite: If true, ignore earlier results and start over.
             verbose: 1 shows a progress bar, 0 logs lines only.
 
         Returns:
             One row of numbers per cell, in the order of `cells`.
 
         Raises:
-            ValueError: If the output holds something else or the same experiment with other
-                settings and `overwrite` is false, or if its suffix is not in `products`.
+            ValueError: If `overwrite` is false and the output holds something else, or the same
+                experiment with other settings. If the suffix is not in `products`.
         """
         output = Path(output)
         ending = output.suffix[1:]
@@ -170,7 +172,7 @@ class Experiment(abc.ABC):
         return self.rows(ledger)
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the results; a record with other settings is not resumed."""
+        """Return all values that decide the results. A record with other values is not resumed."""
         return {
             "experiment": self.name,
             "model": fingerprint(self.model),

@@ -27,7 +27,7 @@ class Consistency(Experiment):
         num_images: Number of noises, at least 2.
         sampler: Name, configuration or `kddim.samplers.Sampler`.
 
-    The other arguments are those of `Experiment`.
+    `Experiment` documents the other arguments.
 
     Raises:
         ValueError: If an option is unknown or out of range.

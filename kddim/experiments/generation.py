@@ -52,7 +52,7 @@ class Generation(_Images):
         sampler: Name, configuration or `kddim.samplers.Sampler`.
         animate: If true, the folder also receives `animation.gif` of the first 8 images.
 
-    The other arguments are those of `Experiment`.
+    `Experiment` documents the other arguments.
 
     Raises:
         ValueError: If an option is unknown or out of range.
@@ -126,7 +126,7 @@ class Animation(_Images):
         diffusion_steps: Number of steps, at least 1.
         sampler: Name, configuration or `kddim.samplers.Sampler`.
 
-    The other arguments are those of `Experiment`. All images form one batch.
+    `Experiment` documents the other arguments. All images form one batch.
 
     Raises:
         ValueError: If an option is unknown or out of range.

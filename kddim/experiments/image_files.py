@@ -21,9 +21,8 @@ def check_images_output(path: str | os.PathLike, overwrite: bool) -> Path:
         overwrite: If true, something may be there already.
 
     Raises:
-        ValueError: If something is there already and `overwrite` is false, if a file stands
-            in the place of a folder or a folder in that of a file, or if the suffix is
-            another one.
+        ValueError: If something is there already and `overwrite` is false, if `path` names a
+            file but is a folder (or the reverse), or if its suffix is another one.
     """
     path = check_output(path, overwrite)
     file_wanted = path.suffix.lower() in (".png", ".npz")

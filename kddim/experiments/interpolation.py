@@ -32,7 +32,7 @@ class Interpolation(Experiment):
         sampler: Name, configuration or `kddim.samplers.Sampler`. Paths are smooth only if it
             is deterministic.
 
-    The other arguments are those of `Experiment`.
+    `Experiment` documents the other arguments.
 
     Raises:
         ValueError: If an option is unknown or out of range.

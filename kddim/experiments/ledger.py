@@ -33,7 +33,7 @@ class Ledger:
         folder: Folder of the experiment. It is created with the first result.
         settings: Everything that decides the results, as JSON values or as objects that are
             recorded by their `repr`.
-        overwrite: If true, ignore what the folder holds and start over.
+        overwrite: If true, ignore the contents of the folder and start over.
 
     Raises:
         ValueError: If `overwrite` is false and the folder holds other things, a damaged

@@ -16,7 +16,7 @@ from kddim.plots import plot_rows
 _SHOWN = 8  # images in the picture
 NOTES = (
     "Error: mean squared error per dimension on [0, 1], with its standard error over the "
-    "images. Std of latents: standard deviation of the latents; that of noise is 1."
+    "images. Std of latents: standard deviation of the latents, which is 1 for pure noise."
 )
 
 
@@ -33,7 +33,7 @@ class Reconstruction(Experiment):
         sampler: Deterministic sampler: "ddim" or a `kddim.samplers.DDIM` with `eta=0`.
         source: Description of the images, which the record keeps.
 
-    The other arguments are those of `Experiment`.
+    `Experiment` documents the other arguments.
 
     Raises:
         ValueError: If the images have another shape or range than the model's, or if an

@@ -59,7 +59,7 @@ class Sweep(Experiment):
         num_images: Number of images to generate for each row, at least 4.
         metrics: Names of metrics: "kid", "fid" or both.
 
-    The other arguments are those of `Experiment`.
+    `Experiment` documents the other arguments.
 
     Raises:
         ValueError: If an option is unknown or out of range.
