@@ -69,7 +69,7 @@ def test_the_python_code_of_every_document_compiles():
 
 @pytest.fixture(scope="module")
 def extending():
-    """The names that the code of docs/extending.md defines, run from top to bottom."""
+    """Run the code of docs/extending.md from top to bottom; return the names it defines."""
     names = {"__name__": "extending"}
     for block in code_of(ROOT / "docs" / "extending.md"):
         if "kddim.objective" not in block:
