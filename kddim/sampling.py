@@ -162,8 +162,8 @@ class Sampling:
                 than two images.
         """
         ends = []
-        for noise in (start_noise, end_noise):
-            noise = backend.to_numpy(noise)
+        for name, noise in (("start_noise", start_noise), ("end_noise", end_noise)):
+            noise = latents.check_noise(noise, name)
             # One noise as `initial_noise(1, ...)` returns it is welcome too.
             ends.append(noise[0] if noise.ndim == 4 and len(noise) == 1 else noise)
         if not ends[0].shape == ends[1].shape == self.image_shape:
