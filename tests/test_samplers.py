@@ -428,8 +428,9 @@ def test_a_sampler_that_is_no_dataclass_is_told_how_to_become_one():
     match = (
         r"Expected a frozen dataclass\. Received: .*Bare.*@dataclasses\.dataclass\(frozen=True\)"
     )
-    with pytest.raises(ValueError, match=match):
-        Bare().get_config()
+    for ask in (Bare.get_config, lambda bare: bare.compile_key):
+        with pytest.raises(ValueError, match=match):
+            ask(Bare())
 
 
 def test_options_of_a_subclass_reach_its_compiled_step(model):

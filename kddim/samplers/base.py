@@ -37,6 +37,16 @@ class Rates:
     next_signal: np.ndarray
     schedule: Schedule
 
+    @property
+    def by_name(self) -> dict[str, np.ndarray]:
+        """Rates as the coefficients of a step."""
+        return {
+            "noise_rate": self.noise,
+            "signal_rate": self.signal,
+            "next_noise_rate": self.next_noise,
+            "next_signal_rate": self.next_signal,
+        }
+
     def at(self, times: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return float64 `(noise_rates, signal_rates)` at other times in [0, 1]."""
         noise, signal = (to_numpy(r).astype("float64") for r in self.schedule(np.asarray(times)))
@@ -91,9 +101,8 @@ class Sampler(registry.Configurable, abc.ABC):
     @property
     def compile_key(self) -> Hashable:
         """Key under which samplers share a compiled step: the options not in `host_options`."""
-        names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
-        static = tuple((n, getattr(self, n)) for n in names if n not in self.host_options)
-        return type(self), self.stochastic, static
+        names = set(registry.field_names(self)) - set(self.host_options)
+        return type(self), self.stochastic, tuple((n, getattr(self, n)) for n in sorted(names))
 
     @abc.abstractmethod
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
