@@ -43,15 +43,28 @@ def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, N
         raise ValueError(
             f"Expected float images in [0, 1]. Received: {array.dtype}. Divide uint8 images by 255."
         )
-    low, high = float(array.min()), float(array.max())
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise ValueError("Expected finite pixel values. Received: NaN or infinite values")
+    check_range(array)
+    return array
+
+
+def check_range(images: np.ndarray, where: str = "") -> None:
+    """Raise unless all pixel values are finite and in [0, 1].
+
+    Args:
+        images: NumPy array of floats, at least one.
+        where: Place of the images for the error message, such as " in images.npy".
+
+    Raises:
+        ValueError: If a value is not finite, or lies outside [0, 1] by more than 1e-4.
+    """
+    low, high = float(images.min()), float(images.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"Expected finite pixel values. Received: NaN or infinite values{where}")
     if low < -1e-4 or high > 1.0 + 1e-4:
         raise ValueError(
             "Expected pixel values in [0, 1]. "
-            f"Received: values from {low:.4g} to {high:.4g}. Rescale them."
+            f"Received: values from {low:.4g} to {high:.4g}{where}. Rescale them."
         )
-    return array
 
 
 def images_of(batch: Any) -> Any:
@@ -186,11 +199,9 @@ def take_images(data: Any, num_images: int | None, image_shape: Sequence[int | N
             values outside [0, 1].
     """
     taken: list[np.ndarray] = []
-    count = 0
     for batch in iterate_batches(data):
         taken.append(check_images(batch, image_shape).astype("float32"))
-        count += len(taken[-1])
-        if num_images is not None and count >= num_images:
+        if num_images is not None and sum(map(len, taken)) >= num_images:
             break
     if not taken:
         raise ValueError("Expected at least one batch of images. Received: an empty data set")
@@ -230,20 +241,16 @@ def grid(images: Any, num_cols: int, padding: int = 2, scale: int | None = None)
     if num_cols < 1:
         raise ValueError(f"Expected `num_cols` of at least 1. Received: {num_cols}")
     pixels = to_uint8(images)
-    number, height, width, channels = pixels.shape
-    num_rows = -(-number // num_cols)
-    scale = scale or max(1, -(-64 // max(height, width)))
+    scale = scale or max(1, -(-64 // max(pixels.shape[1:3])))
     padding *= max(1, scale // 4)
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
-    height, width = height * scale + padding, width * scale + padding
-    canvas = np.full(
-        (num_rows * height + padding, num_cols * width + padding, channels), 255, "uint8"
-    )
-    for index in range(number):
-        top = padding + index // num_cols * height
-        left = padding + index % num_cols * width
-        canvas[top : top + height - padding, left : left + width - padding] = pixels[index]
-    return canvas
+    # White places fill the last row. Each image has white pixels below it and on its right.
+    margins = ((0, -len(pixels) % num_cols), (0, padding), (0, padding), (0, 0))
+    tiles = np.pad(pixels, margins, constant_values=255)
+    _, height, width, channels = tiles.shape
+    rows = tiles.reshape(-1, num_cols, height, width, channels).swapaxes(1, 2)
+    canvas = rows.reshape(-1, num_cols * width, channels)
+    return np.pad(canvas, ((padding, 0), (padding, 0), (0, 0)), constant_values=255)
 
 
 def save_png(path: str | os.PathLike, pixels: np.ndarray) -> Path:

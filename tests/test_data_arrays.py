@@ -171,7 +171,7 @@ def test_empty_arrays_are_refused(saved, shape):
 def test_values_outside_the_range_are_refused(saved, value):
     images = FLOATS.copy()
     images[3, 2, 1, 0] = value
-    with pytest.raises(ValueError, match=r"Expected finite pixel values in \[0, 1\]\. Received: "):
+    with pytest.raises(ValueError, match=r"Expected (finite )?pixel values.*Received: .* in .*npy"):
         load_arrays(saved(images), (8, 10))
 
 

@@ -67,8 +67,7 @@ def load(
     _check_options(batch_size, validation_split, repeats, limit, channels, seed)
     if not str(source):
         raise ValueError(UNKNOWN_SOURCE.format(source))
-    parts = _load_parts(source, size, channels, validation_split, limit, seed)
-    train, validation = parts
+    train, validation = _load_parts(source, size, channels, validation_split, limit, seed)
     if len(train) < batch_size:
         raise ValueError(
             f"Expected at least one batch of {batch_size} training images. Received: "
@@ -88,8 +87,7 @@ def _load_parts(source, size, channels, validation_split, limit, seed):
         images = np.stack([array_to_size(image, size) for image in load_digits()])
         images = set_channels(images, channels)
     elif path.is_dir():
-        images = load_folder(path, size, channels, order=random, limit=limit)
-        return _split(images, validation_split)
+        return _split(load_folder(path, size, channels, random, limit), validation_split)
     elif path.suffix.lower() in (".npy", ".npz"):
         images = load_arrays(path, size, channels)
     elif path.exists():

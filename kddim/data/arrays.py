@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kddim.data.decode import array_to_size, set_channels
+from kddim.images import check_range
 
 
 def load_arrays(
@@ -30,8 +31,7 @@ def load_arrays(
         ValueError: If the file is missing or is another kind of file, if its array has another
             shape or type, or if values are not finite or lie outside [0, 1].
     """
-    images = read_arrays(path)
-    images = set_channels(images, channels)
+    images = set_channels(read_arrays(path), channels)
     if images.shape[1:3] == image_size:
         return images
     return np.stack([array_to_size(image, image_size) for image in images])
@@ -78,10 +78,5 @@ def _check(images: np.ndarray, path: str | os.PathLike) -> np.ndarray:
         return images
     if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(f"Expected uint8, or floats in [0, 1]. Received: {images.dtype} in {path}")
-    low, high = float(images.min()), float(images.max())
-    if not (np.isfinite(low) and np.isfinite(high)) or low < -1e-4 or high > 1.0 + 1e-4:
-        raise ValueError(
-            "Expected finite pixel values in [0, 1]. "
-            f"Received: values from {low:.4g} to {high:.4g} in {path}"
-        )
+    check_range(images, f" in {path}")
     return np.clip(images, 0.0, 1.0).astype("float32")

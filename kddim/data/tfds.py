@@ -125,9 +125,8 @@ def _import_tfds(name: str) -> Any:
 def _decode(examples: Any, number: int, image_size: tuple[int, int], channels: int) -> np.ndarray:
     images = allocate((number, *image_size, channels))
     count = 0
-    for example in examples:
+    for count, example in enumerate(examples, start=1):
         pixels = example["image"]
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        images[count] = picture_to_array(Image.fromarray(pixels), image_size, channels)
-        count += 1
+        images[count - 1] = picture_to_array(Image.fromarray(pixels), image_size, channels)
     return images[:count]
