@@ -23,16 +23,14 @@ def fingerprint(source: str | os.PathLike) -> str | None:
     path = Path(source)
     if str(source) == "digits":
         return "digits"
+    digest = hashlib.sha256()
     if path.is_dir():
-        entries = [
-            (path.relative_to(source).as_posix(), path.stat()) for path in find_pictures(path)
-        ]
+        for picture in find_pictures(path):
+            name, state = picture.relative_to(path).as_posix(), picture.stat()
+            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     elif path.is_file():  # Files of different arrays may agree in size and in time.
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+            digest = hashlib.file_digest(file, "sha256")
     else:
         return None
-    digest = hashlib.sha256()
-    for name, state in entries:
-        digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]

@@ -2,8 +2,10 @@
 
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -114,53 +116,77 @@ def load_folder(
         if channels is None:
             channels = 1 if all(pool.map(_is_grey, paths)) else 3
         images = allocate((len(paths), *image_size, channels))
-
-        def decode(item):
-            return _decode(item[1], images[item[0]])
-
-        errors = list(pool.map(decode, enumerate(paths)))
-    readable = [index for index, error in enumerate(errors) if error is None]
-    if not readable:
-        raise ValueError(
-            "Expected at least one readable picture. "
-            f"Received: {len(paths)} files, none of which can be decoded ({errors[0]})"
-        )
+        results = list(pool.map(_decode, paths, images))
+    report_unreadable([result for result in results if result], len(paths))
+    readable = [index for index, result in enumerate(results) if not result]
     if len(readable) < len(paths):
-        report_unreadable([(p, e) for p, e in zip(paths, errors) if e is not None])
         # In place, because the images may not fit in memory twice.
         for place, index in enumerate(readable):
             images[place] = images[index]
     return images[: len(readable)]
 
 
-def _is_grey(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.mode in GREY_MODES
-    except Exception:  # Unreadable pictures do not count here. Decoding reports them.
-        return True
+class Unreadable(NamedTuple):
+    """Picture file that cannot be decoded.
+
+    Attributes:
+        path: Path of the file.
+        reason: Type and message of the error.
+    """
+
+    path: Path
+    reason: str
 
 
-def _decode(path: Path, into: np.ndarray) -> str | None:
-    """Decode one picture into an array; return the reason if it fails, otherwise None."""
-    try:
-        with Image.open(path) as image:
-            height, width, channels = into.shape
-            # JPEG can be decoded at a fraction of its size if that is large enough. Both sides
-            # allow for the longer one, because the EXIF orientation may exchange them.
-            image.draft(None, (2 * max(width, height),) * 2)
-            into[...] = picture_to_array(image, (height, width), channels)
-    except Exception as error:  # Pillow's decoders raise errors of many types.
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def report_unreadable(unreadable: list[tuple[Path, str]]) -> None:
-    """Log a warning that counts the skipped files and names the first five.
+def open_picture(path: Path, use: Callable[[Image.Image], Any]) -> Any:
+    """Return `use(picture)`, or an `Unreadable` if the file cannot be decoded.
 
     Args:
-        unreadable: Pairs of a path and the reason why it cannot be read.
+        path: Picture file.
+        use: Function of the opened picture.
     """
-    named = "; ".join(f"{path} ({error})" for path, error in unreadable[:5])
+    try:
+        with Image.open(path) as picture:
+            return use(picture)
+    except Exception as error:  # Pillow's decoders raise errors of many types.
+        return Unreadable(path, f"{type(error).__name__}: {error}")
+
+
+def _is_grey(path: Path) -> bool:
+    # An `Unreadable` is true: such files do not count here. Decoding reports them.
+    return bool(open_picture(path, lambda picture: picture.mode in GREY_MODES))
+
+
+def _decode(path: Path, into: np.ndarray) -> Unreadable | None:
+    """Decode one picture into an array `(height, width, channels)`."""
+
+    def fill(picture: Image.Image) -> None:
+        height, width, channels = into.shape
+        # JPEG can be decoded at a fraction of its size if that is large enough. Both sides
+        # allow for the longer one, because the EXIF orientation may exchange them.
+        picture.draft(None, (2 * max(width, height),) * 2)
+        into[...] = picture_to_array(picture, (height, width), channels)
+
+    return open_picture(path, fill)
+
+
+def report_unreadable(unreadable: list[Unreadable], num_files: int) -> None:
+    """Log a warning that counts the skipped files and names the first five, if there are any.
+
+    Args:
+        unreadable: Files that cannot be decoded.
+        num_files: Number of all files.
+
+    Raises:
+        ValueError: If no file can be decoded.
+    """
+    if not unreadable:
+        return
+    if len(unreadable) == num_files:
+        raise ValueError(
+            f"Expected at least one readable picture. Received: {num_files} files, none of which "
+            f"can be decoded ({unreadable[0].reason})"
+        )
+    named = "; ".join(f"{path} ({reason})" for path, reason in unreadable[:5])
     more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
     log.warning("skipped %d unreadable pictures: %s%s", len(unreadable), named, more)

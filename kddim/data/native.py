@@ -1,6 +1,6 @@
 """Images at their own sizes, neither cropped nor resized."""
 
-import logging
+import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from kddim.data.arrays import read_arrays
 from kddim.data.decode import set_channels, to_float32, to_mode
 from kddim.data.digits import load_digits
-from kddim.data.folder import list_pictures, report_unreadable
-
-log = logging.getLogger("kddim")
+from kddim.data.folder import Unreadable, list_pictures, open_picture, report_unreadable
 
 
 class NativeImages:
@@ -41,13 +38,11 @@ class NativeImages:
 
     def __init__(self, source: Any, num_images: int | None = None, batch_size: int = 64):
         self.batch_size = batch_size
-        self._items = _items(source)
-        if num_images is not None and num_images < len(self._items):
-            chosen = np.random.default_rng(0).permutation(len(self._items))[:num_images]
-            self._items = [self._items[index] for index in sorted(chosen)]
+        items = _items(source)
+        chosen = np.random.default_rng(0).permutation(len(items))[:num_images]
         # A metric that uses only the first images must not see only the first classes.
-        order = np.random.default_rng(1).permutation(len(self._items))
-        self._items = [self._items[index] for index in order]
+        order = np.random.default_rng(1).permutation(np.sort(chosen))
+        self._items = [items[index] for index in order]
 
     def __len__(self) -> int:
         """Return the number of images, including unreadable ones."""
@@ -61,27 +56,19 @@ class NativeImages:
         Raises:
             ValueError: If no image can be read.
         """
-        unreadable: list[tuple[Path, str]] = []
+        unreadable: list[Unreadable] = []
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            now: Iterator[Any] = iter(())
-            for part in [*self._parts(), []]:
-                ahead = pool.map(_decode, part)
-                found = list(now)
-                unreadable += [item for item in found if isinstance(item, tuple)]
-                if batch := [item for item in found if not isinstance(item, tuple)]:
-                    yield batch
-                now = ahead
-        if len(unreadable) == len(self._items):
-            raise ValueError(
-                f"Expected at least one readable picture. Received: {len(unreadable)} files, none "
-                f"of which can be decoded ({unreadable[0][1]})"
+            parts = (
+                pool.map(_decode, self._items[start : start + self.batch_size])
+                for start in range(0, len(self._items), self.batch_size)
             )
-        if unreadable:
-            report_unreadable(unreadable)
-
-    def _parts(self) -> Iterator[list[Any]]:
-        for start in range(0, len(self._items), self.batch_size):
-            yield self._items[start : start + self.batch_size]
+            # `pairwise` starts the next part before it gives the current one.
+            for part, _ in itertools.pairwise(itertools.chain(parts, [iter(())])):
+                found = list(part)
+                unreadable += [item for item in found if isinstance(item, Unreadable)]
+                if batch := [item for item in found if not isinstance(item, Unreadable)]:
+                    yield batch
+        report_unreadable(unreadable, len(self._items))
 
 
 def _items(source: Any) -> list[Any]:
@@ -100,11 +87,7 @@ def _items(source: Any) -> list[Any]:
 
 
 def _decode(item: Any) -> Any:
-    """Return an image, or a path and the reason if it cannot be read."""
+    """Return an image, or an `Unreadable`."""
     if isinstance(item, np.ndarray):
         return to_float32(set_channels(item, 3) if item.shape[-1] == 1 else item)
-    try:
-        with Image.open(item) as image:
-            return to_float32(np.asarray(to_mode(image, 3)))
-    except Exception as error:  # Pillow's decoders raise errors of many types.
-        return item, f"{type(error).__name__}: {error}"
+    return open_picture(item, lambda picture: to_float32(np.asarray(to_mode(picture, 3))))
