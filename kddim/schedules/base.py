@@ -69,6 +69,11 @@ class Schedule(registry.Configurable, abc.ABC):
         """
         return uniform
 
+    def _expect(self, valid: bool, wanted: str) -> None:
+        """Raise a `ValueError` that states the options unless they are valid."""
+        if not valid:
+            raise ValueError(f"{type(self).__name__} expects {wanted}. Received: {self}")
+
 
 def check_monotonic(schedule: Schedule) -> None:
     """Check that the signal-to-noise ratio falls with time.

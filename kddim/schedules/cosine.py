@@ -32,12 +32,8 @@ class CosineSchedule(Schedule):
     max_signal_rate: float = 0.95
 
     def __post_init__(self):
-        if not 0.0 <= self.min_signal_rate < self.max_signal_rate <= 1.0:
-            raise ValueError(
-                "CosineSchedule expects 0 <= min_signal_rate < max_signal_rate <= 1. "
-                f"Received: min_signal_rate={self.min_signal_rate}, "
-                f"max_signal_rate={self.max_signal_rate}"
-            )
+        valid = 0.0 <= self.min_signal_rate < self.max_signal_rate <= 1.0
+        self._expect(valid, "0 <= min_signal_rate < max_signal_rate <= 1")
 
     @property
     def _angles(self) -> tuple[float, float]:

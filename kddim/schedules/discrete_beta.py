@@ -30,8 +30,7 @@ class DiscreteBetaSchedule(Schedule):
         return np.append(0.0, np.cumsum(np.log1p(-self.betas())))
 
     def _log_alpha_bar(self, diffusion_times: Any) -> Any:
-        position = diffusion_times * self.num_timesteps
-        return _interpolate(position, self._log_alpha_bars)
+        return _interpolate(diffusion_times * self.num_timesteps, self._log_alpha_bars)
 
     def __call__(self, diffusion_times: Any) -> tuple[Any, Any]:
         xp = array_module(diffusion_times)

@@ -31,13 +31,8 @@ class LinearBetaSchedule(DiscreteBetaSchedule):
     beta_end: float = 0.02
 
     def __post_init__(self):
-        if not (self.num_timesteps >= 2 and 0.0 < self.beta_start <= self.beta_end < 1.0):
-            raise ValueError(
-                "LinearBetaSchedule expects num_timesteps >= 2 and "
-                "0 < beta_start <= beta_end < 1. Received: "
-                f"num_timesteps={self.num_timesteps}, beta_start={self.beta_start}, "
-                f"beta_end={self.beta_end}"
-            )
+        valid = self.num_timesteps >= 2 and 0.0 < self.beta_start <= self.beta_end < 1.0
+        self._expect(valid, "num_timesteps >= 2 and 0 < beta_start <= beta_end < 1")
 
     def betas(self) -> np.ndarray:
         return np.linspace(self.beta_start, self.beta_end, self.num_timesteps)

@@ -30,12 +30,8 @@ class LogSNRLinearSchedule(Schedule):
     end_log_snr: float = -7.5
 
     def __post_init__(self):
-        if not -np.inf < self.end_log_snr < self.start_log_snr < np.inf:
-            raise ValueError(
-                "LogSNRLinearSchedule expects finite end_log_snr < start_log_snr. "
-                f"Received: start_log_snr={self.start_log_snr}, "
-                f"end_log_snr={self.end_log_snr}"
-            )
+        valid = -np.inf < self.end_log_snr < self.start_log_snr < np.inf
+        self._expect(valid, "finite end_log_snr < start_log_snr")
 
     def log_snr(self, diffusion_times: Any) -> Any:
         return self.start_log_snr + diffusion_times * (self.end_log_snr - self.start_log_snr)

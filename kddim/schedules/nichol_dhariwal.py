@@ -37,12 +37,8 @@ class NicholDhariwalSchedule(DiscreteBetaSchedule):
 
     def __post_init__(self):
         in_range = 0.0 <= self.offset < np.inf and 0.0 < self.max_beta < 1.0
-        if not (self.num_timesteps >= 2 and in_range):
-            raise ValueError(
-                "NicholDhariwalSchedule expects num_timesteps >= 2, a finite offset >= 0 and "
-                f"0 < max_beta < 1. Received: num_timesteps={self.num_timesteps}, "
-                f"offset={self.offset}, max_beta={self.max_beta}"
-            )
+        wanted = "num_timesteps >= 2, a finite offset >= 0 and 0 < max_beta < 1"
+        self._expect(self.num_timesteps >= 2 and in_range, wanted)
 
     def betas(self) -> np.ndarray:
         times = np.linspace(0.0, 1.0, self.num_timesteps + 1)

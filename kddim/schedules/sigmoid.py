@@ -45,12 +45,8 @@ class SigmoidSchedule(Schedule):
 
     def __post_init__(self):
         finite = -np.inf < self.start < self.end < np.inf and 0.0 < self.tau < np.inf
-        if not (finite and 0.0 <= self.min_signal_rate < 1.0):
-            raise ValueError(
-                "SigmoidSchedule expects finite start < end, a finite tau > 0 and "
-                f"0 <= min_signal_rate < 1. Received: start={self.start}, end={self.end}, "
-                f"tau={self.tau}, min_signal_rate={self.min_signal_rate}"
-            )
+        wanted = "finite start < end, a finite tau > 0 and 0 <= min_signal_rate < 1"
+        self._expect(finite and 0.0 <= self.min_signal_rate < 1.0, wanted)
 
     @property
     def _span(self) -> float:
