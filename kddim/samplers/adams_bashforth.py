@@ -35,7 +35,7 @@ class AdamsBashforth(Multistep):
     """
 
     highest_order = 4
-    combines_noises = True
+    combined = "noise"
 
     def weights(self, rates: Rates) -> np.ndarray:
         """Return the integrals of the Lagrange basis over each step, divided by its sigma range."""

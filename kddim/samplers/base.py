@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
@@ -203,10 +204,7 @@ class Sampler(registry.Configurable, abc.ABC):
         seed = latents.resolve_seed(seed) if self.stochastic else 0
         noisy_images = pred_images = ops.convert_to_tensor(initial_noise)
         state = self.initial_state(noisy_images)
-
-        def one_step(noisy_images, state, scalars, noises):
-            return self.step(self._wrap(denoise), noisy_images, state, scalars, noises)
-
+        one_step: Callable = functools.partial(self.step, self._wrap(denoise))
         one_step = compile_step(one_step) if compile_step else one_step
         for step in range(diffusion_steps):
             scalars = {

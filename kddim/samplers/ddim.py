@@ -37,10 +37,7 @@ class Ancestral(Sampler):
                 f"(step {worst}: sigma {sigma[worst]:.4f}, rate {rates.next_noise[worst]:.4f}). "
                 "Expected a smaller eta. Values of at most 1 fit every grid."
             )
-        return {
-            "noise_rate": rates.noise,
-            "signal_rate": rates.signal,
-            "next_signal_rate": rates.next_signal,
+        return rates.by_name | {
             "pred_noise_scale": np.sqrt(np.maximum(variance, 0.0)),
             "sigma": sigma,
         }

@@ -39,6 +39,7 @@ class DDPM(Ancestral):
 
     # With both variances the mean is that of the posterior, which is eta = 1 in Eq. 16.
     eta = 1.0
+    stochastic = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -46,10 +47,6 @@ class DDPM(Ancestral):
             raise ValueError(
                 f"Unknown variance: expected 'small' or 'large'. Received: {self.variance!r}"
             )
-
-    @property
-    def stochastic(self) -> bool:
-        return True
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         coefficients = super().coefficients(rates)

@@ -35,7 +35,7 @@ class DPMSolverPP(Multistep):
     """
 
     highest_order = 3
-    combines_noises = False
+    combined = "image"
 
     def weights(self, rates: Rates) -> np.ndarray:
         """Return the weights of the last predictions.

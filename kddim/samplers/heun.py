@@ -5,7 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 
-from kddim.samplers import times as time_grids
 from kddim.samplers.base import Clip, Rates, Sampler, check_signal
 from kddim.samplers.times import Times
 
@@ -59,7 +58,7 @@ class Heun(Sampler):
     host_options = ("times", "alpha", "variable")
 
     def num_evaluations(self, diffusion_steps: int) -> int:
-        return 2 * time_grids.check_steps(diffusion_steps)
+        return 2 * super().num_evaluations(diffusion_steps)
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         """Return the rates of each step and its trial step, and the weight of the trial's noises.

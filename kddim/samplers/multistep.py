@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from keras import ops
 
+from kddim import predictions
 from kddim.samplers.base import Clip, Rates, Sampler, check_signal
 from kddim.samplers.times import Times
 
@@ -21,8 +22,8 @@ class Multistep(Sampler):
     first steps know fewer predictions and have a lower order.
 
     A subclass is a frozen dataclass. It defines `weights` and two constants, `highest_order` and
-    `combines_noises`. The latter is true if the noises are combined and the images follow from
-    them, and false if the images are combined and the noises follow.
+    `combined`. The latter is the prediction type that is combined, "noise" or "image". The other
+    one follows from it.
 
     Args:
         order: Order of the method, 1 to `highest_order`: the number of predictions combined.
@@ -38,7 +39,7 @@ class Multistep(Sampler):
     clip: Clip = None
 
     highest_order: ClassVar[int]
-    combines_noises: ClassVar[bool]
+    combined: ClassVar[str]
 
     host_options = ("times",)
 
@@ -68,7 +69,7 @@ class Multistep(Sampler):
         Raises:
             ValueError: If the noises are combined and a signal rate is zero.
         """
-        if self.combines_noises:
+        if self.combined == "noise":
             check_signal(self, rates)
         weights = self.weights(rates)
         return rates.by_name | {f"weight_{age}": weights[:, age] for age in range(self.order)}
@@ -79,14 +80,10 @@ class Multistep(Sampler):
     def step(self, denoise, noisy_images, state, coefficients, noises):
         """Compute one step; `state` holds the predictions of the last `order - 1` steps."""
         c = coefficients
-        pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
-        history = (pred_noises if self.combines_noises else pred_images, *state)
-        combined = sum(c[f"weight_{age}"] * past for age, past in enumerate(history))
-        if self.combines_noises:
-            pred_noises = combined
-            pred_images = (noisy_images - c["noise_rate"] * combined) / c["signal_rate"]
-        else:
-            pred_images = combined
-            pred_noises = (noisy_images - c["signal_rate"] * combined) / c["noise_rate"]
+        rates = c["noise_rate"], c["signal_rate"]
+        latest = predictions.quantity(self.combined, denoise(noisy_images, *rates), *rates)
+        history = (latest, *state)
+        mean = sum(c[f"weight_{age}"] * past for age, past in enumerate(history))
+        pred_noises, pred_images = predictions.split(self.combined, mean, noisy_images, *rates)
         next_noisy_images = c["next_signal_rate"] * pred_images + c["next_noise_rate"] * pred_noises
         return next_noisy_images, pred_images, history[: self.order - 1]
