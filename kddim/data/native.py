@@ -64,7 +64,7 @@ class NativeImages:
             )
             # `pairwise` starts the next part before it gives the current one.
             for part, _ in itertools.pairwise(itertools.chain(parts, [iter(())])):
-                found = list(part)
+                found: list[Any] = list(part)
                 unreadable += [item for item in found if isinstance(item, Unreadable)]
                 if batch := [item for item in found if not isinstance(item, Unreadable)]:
                     yield batch
