@@ -77,15 +77,12 @@ def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:
         Function with the same arguments and results. It is compiled once per combination of
         input shapes. With PyTorch it runs eagerly and records no gradients.
     """
-    compilers = {
-        "tensorflow": _compile_tensorflow,
-        "jax": _compile_jax,
-        "torch": _compile_torch,
-    }
-    return compilers[keras.backend.backend()](function, list(variables))
+    if keras.backend.backend() == "torch":
+        import torch
 
-
-def _compile_tensorflow(function: Callable, variables: list) -> Callable:
+        return torch.no_grad()(function)
+    if keras.backend.backend() == "jax":
+        return _compile_jax(function, list(variables))
     import tensorflow as tf
 
     # On a CPU, the plain graph is faster than XLA for convolutional networks of this size:
@@ -105,12 +102,6 @@ def _compile_jax(function: Callable, variables: list) -> Callable:
             return function(*args)
 
     return lambda *args: stateless([v.value for v in variables], *args)
-
-
-def _compile_torch(function: Callable, variables: list) -> Callable:
-    import torch
-
-    return torch.no_grad()(function)
 
 
 def convolve(images: Any, kernel: Any, bias: Any = None) -> Any:
@@ -194,15 +185,12 @@ def update_after_train_step(model: keras.Model, result: Any, update: Callable[[]
     Returns:
         `result`. With JAX, its state holds the assigned values.
     """
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        update()
-        return result
-    if backend == "torch":
+    if keras.backend.backend() == "torch":
         import torch
 
-        with torch.no_grad():
-            update()
+        update = torch.no_grad()(update)
+    if keras.backend.backend() != "jax":
+        update()
         return result
     logs, (trainable, non_trainable, *others) = result
     variables = model.trainable_variables + model.non_trainable_variables
@@ -238,7 +226,6 @@ def load_torch_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): to_numpy(value) for name, value in state.items()}
     except Exception as error:  # pickle, zip and type errors of many kinds
-        reason = reason_of(error)
         raise ValueError(
-            f"Expected a PyTorch state dict. Received: {os.fspath(path)}: {reason}"
+            f"Expected a PyTorch state dict. Received: {os.fspath(path)}: {reason_of(error)}"
         ) from error

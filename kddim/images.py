@@ -149,9 +149,7 @@ def first_batch(data: Any) -> Any | None:
         return data
     if isinstance(data, keras.utils.PyDataset):
         found = [data[0]] if data.num_batches != 0 else []
-    elif hasattr(data, "take"):  # tf.data
-        found = list(data.take(1))
-    elif hasattr(data, "__iter__") and not hasattr(data, "__next__"):  # a torch DataLoader
+    elif hasattr(data, "__iter__") and not hasattr(data, "__next__"):  # tf.data, torch DataLoader
         found = list(itertools.islice(iter(data), 1))
     else:
         return None

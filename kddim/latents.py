@@ -5,7 +5,6 @@ the initial noise of the image. Draw `k`, from 1, is the noise that a stochastic
 step `k`. Images therefore depend neither on the batch size nor on the backend.
 """
 
-import operator
 import random
 from typing import Any
 
@@ -36,7 +35,7 @@ def resolve_seed(seed: int | None) -> int:
         return random.getrandbits(63)
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise ValueError(f"Expected `seed` to be an int or None. Received: {seed!r}")
-    return operator.index(seed)
+    return int(seed)
 
 
 def noise(num_images: int, image_shape: Any, seed: int, start: int = 0, draw: int = 0):

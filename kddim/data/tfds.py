@@ -66,15 +66,13 @@ def load_tfds(
         )
     if not re.fullmatch(r"\w+(/[\w.\-]+)?(:[\d.*]+)?", name):
         raise ValueError(UNKNOWN_SOURCE.format(name))
-    tfds = _import_tfds(name)
-    leave_devices_to_the_backend()
-    builder = _prepare(tfds, name)
+    builder = _prepare(name)
     found = builder.info.features["image"].shape[-1]
     # The data of `tfds.testing.mock_data` have no official splits and accept any name.
     names = list(builder.info.splits) or ["train", "validation", "test"]
     parts: list[np.ndarray] = []
     for split in split_names(names, validation_split):
-        dataset = tfds.load(name, split=split, shuffle_files=False)
+        dataset = builder.as_dataset(split=split, shuffle_files=False)
         number = int(dataset.cardinality())
         if number < 0:  # The data set does not know its length.
             number = builder.info.splits[split].num_examples
@@ -86,13 +84,20 @@ def load_tfds(
                 "Expected images for training and for validation. "
                 f"Received: none in {split} of {name!r} (limit={limit})"
             )
-        examples = tfds.as_numpy(dataset.take(number))
-        parts.append(_decode(examples, number, image_size, channels or found or 3))
+        pictures = dataset.take(number).map(lambda example: example["image"])
+        parts.append(_decode(pictures, number, image_size, channels or found or 3))
     return parts[0], parts[1]
 
 
-def _prepare(tfds: Any, name: str) -> Any:
+def _prepare(name: str) -> Any:
     """Return the builder of a data set after downloading and preparing the data."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ValueError(
+            f"{UNKNOWN_SOURCE.format(name)}. For TensorFlow data sets, install kddim[tfds]"
+        ) from error
+    leave_devices_to_the_backend()
     try:
         builder = tfds.builder(name)
     except Exception as error:  # Unknown names and versions raise errors of many types.
@@ -112,21 +117,10 @@ def _prepare(tfds: Any, name: str) -> Any:
     return builder
 
 
-def _import_tfds(name: str) -> Any:
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ValueError(
-            f"{UNKNOWN_SOURCE.format(name)}. For TensorFlow data sets, install kddim[tfds]"
-        ) from error
-    return tfds
-
-
-def _decode(examples: Any, number: int, image_size: tuple[int, int], channels: int) -> np.ndarray:
+def _decode(pictures: Any, number: int, image_size: tuple[int, int], channels: int) -> np.ndarray:
     images = allocate((number, *image_size, channels))
     count = 0
-    for count, example in enumerate(examples, start=1):
-        pixels = example["image"]
+    for count, pixels in enumerate(pictures.as_numpy_iterator(), start=1):
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
         images[count - 1] = picture_to_array(Image.fromarray(pixels), image_size, channels)
     return images[:count]
