@@ -393,7 +393,7 @@ def test_large_variance_is_sigma_hat_but_for_the_clean_end():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: samplers.DDPM("medium"), "'small' or 'large'.*'medium'"),
+        (lambda: samplers.DDPM("medium"), "'small', 'large'.*'medium'"),
         (lambda: samplers.Heun(0.0), r"`alpha` in \(0, 1\]"),
         (lambda: samplers.AdamsBashforth(5), "`order` of 1 to 4.*5"),
         (lambda: samplers.DPMSolverPP(0), "`order` of 1 to 3.*0"),

@@ -5,11 +5,10 @@ import dataclasses
 import keras
 import numpy as np
 
+from kddim.checks import check_choice
 from kddim.samplers.base import Clip, Rates
 from kddim.samplers.ddim import Ancestral
 from kddim.samplers.times import Times
-
-VARIANCES = ("small", "large")
 
 
 @keras.saving.register_keras_serializable(package="kddim")
@@ -43,10 +42,7 @@ class DDPM(Ancestral):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.variance not in VARIANCES:
-            raise ValueError(
-                f"Unknown variance: expected 'small' or 'large'. Received: {self.variance!r}"
-            )
+        check_choice("variance", self.variance, ("small", "large"))
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         coefficients = super().coefficients(rates)

@@ -45,8 +45,7 @@ class DPMSolverPP(Multistep):
         """
         with np.errstate(divide="ignore"):
             lambdas = np.log(rates.signal) - np.log(rates.noise)
-            last = np.log(rates.next_signal[-1]) - np.log(rates.next_noise[-1])
-        steps = np.diff(np.append(lambdas, last))
+            steps = np.log(rates.next_signal) - np.log(rates.next_noise) - lambdas
         weights = np.zeros((len(steps), self.order))
         weights[:, 0] = 1.0
         for step, h in enumerate(steps):

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from kddim.checks import check_choice
 from kddim.samplers.base import Clip, Rates, Sampler, check_signal
 from kddim.samplers.times import Times
 
@@ -50,10 +51,7 @@ class Heun(Sampler):
         super().__post_init__()
         if not 0.0 < self.alpha <= 1.0:
             raise ValueError(f"Expected `alpha` in (0, 1]. Received: {self.alpha}")
-        if self.variable not in ("angle", "sigma"):
-            raise ValueError(
-                f"Unknown variable: expected 'angle' or 'sigma'. Received: {self.variable!r}"
-            )
+        check_choice("variable", self.variable, ("angle", "sigma"))
 
     host_options = ("times", "alpha", "variable")
 
