@@ -40,13 +40,9 @@ class Rates:
 
     @property
     def by_name(self) -> dict[str, np.ndarray]:
-        """Rates as the coefficients of a step."""
-        return {
-            "noise_rate": self.noise,
-            "signal_rate": self.signal,
-            "next_noise_rate": self.next_noise,
-            "next_signal_rate": self.next_signal,
-        }
+        """Rates as the coefficients of a step, such as `next_noise_rate`."""
+        names = ("noise", "signal", "next_noise", "next_signal")
+        return {f"{name}_rate": getattr(self, name) for name in names}
 
     def at(self, times: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return float64 `(noise_rates, signal_rates)` at other times in [0, 1]."""

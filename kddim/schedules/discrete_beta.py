@@ -61,9 +61,8 @@ def _interpolate(position: Any, table: np.ndarray) -> Any:
     """Interpolate `table` `(n,)` linearly at fractional positions in [0, n - 1]."""
     xp = array_module(position)
     if xp is np:
-        dtype = np.result_type(position)
-        dtype = dtype if np.issubdtype(dtype, np.floating) else np.dtype("float64")
-        return np.interp(position, np.arange(len(table)), table).astype(dtype)
+        position = np.asarray(position) * 1.0  # Integers become float64.
+        return np.interp(position, np.arange(len(table)), table).astype(position.dtype)
     index = xp.clip(xp.floor(position), 0, len(table) - 2)
     fraction = position - index
     table = xp.cast(table, position.dtype)
