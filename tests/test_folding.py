@@ -1,6 +1,7 @@
 """The network that samples computes what the averaged network computes."""
 
 import concurrent.futures
+import doctest
 
 import keras
 import numpy as np
@@ -9,10 +10,10 @@ from keras import layers
 
 import kddim
 from kddim import backend
-from kddim.networks import residual_unet
+from kddim.networks import folding, residual_unet
 from kddim.networks.folding import FoldedNetwork
 from kddim.networks.folding.instructions import Convolution, LayerCall
-from kddim.networks.layers import SinusoidalEmbedding
+from kddim.networks.layers import Conv2D, SinusoidalEmbedding
 
 pytestmark = pytest.mark.backend
 
@@ -55,6 +56,12 @@ def assert_folding_changes_nothing(network, image_shape, folds=True):
         assert expected.std() > 0.05
         np.testing.assert_allclose(received, expected, atol=3e-5 * np.abs(expected).max())
     return folded
+
+
+def test_the_worked_example_of_the_documentation_gives_its_numbers():
+    failed, tested = doctest.testmod(folding)
+    assert tested > 10
+    assert not failed
 
 
 @pytest.mark.parametrize("image_shape", [(16, 16, 3), (8, 4, 1)])
@@ -170,6 +177,28 @@ def test_sizes_that_are_not_known_and_kernels_that_are_adapted_are_called():
     network = keras.Model([image, variance], x)
     adapted.enable_lora(2)
     assert_folding_changes_nothing(network, (6, 6, 2))
+
+
+def test_a_network_with_lora_is_folded_again_and_then_computes_the_same():
+    image, variance = inputs((6, 6, 2))
+    convolution = Conv2D(4, 3, padding="same", activation="swish")
+    x = layers.BatchNormalization()(convolution(image))
+    x = layers.Dense(4)(Conv2D(4, 1)(x))
+    network = keras.Model([image, variance], Conv2D(2, 3, padding="same")(x))
+    before = assert_folding_changes_nothing(network, (6, 6, 2))
+    assert before.represents(network)
+    assert not before.represents(keras.models.clone_model(network))
+    for layer in network.layers[1:]:
+        if hasattr(layer, "enable_lora"):
+            layer.enable_lora(2)
+    assert not before.represents(network)
+    _, plain, _ = both(network, (6, 6, 2))
+    after = assert_folding_changes_nothing(network, (6, 6, 2), folds=False)
+    convolution.lora_kernel_b.assign(np.ones(convolution.lora_kernel_b.shape))
+    _, expected, received = both(network, (6, 6, 2))
+    assert np.abs(expected - plain).max() > 0.1
+    np.testing.assert_allclose(received, expected, atol=3e-5 * np.abs(expected).max())
+    assert after.represents(network)
 
 
 def test_images_that_lead_with_one_are_not_taken_for_shared():
