@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -258,6 +259,118 @@ def test_bad_heads_are_refused():
         SpatialAttention(0)
     with pytest.raises(ValueError, match="divisible by 4"):
         SpatialAttention(4)([np.zeros((1, 2, 2, 6), "float32")] * 3)
+
+
+class Gate(keras.layers.Layer):
+    """Raises an error in `call`."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def call(self, inputs):
+        if self.error is None:
+            return inputs + keras.ops.ones((1, 3, 3, 3))
+        raise self.error
+
+
+class Gated(keras.Model):
+    """A network with a layer inside a layer."""
+
+    def __init__(self, error):
+        super().__init__(name="gated")
+        self.inner = keras.Sequential([Gate(error)])
+
+    def call(self, inputs):
+        return self.inner(inputs[0])
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (ValueError("the gate needs labels\nof shape (batch,)"), r"\(the gate needs labels\)"),
+        (KeyError("labels"), r"\(KeyError: '?labels'?\)"),
+        (None, r"fails \(\w.*(shape|size)"),  # the framework's own words
+    ],
+)
+def test_the_reason_of_a_network_that_fails_is_told(error, match):
+    with pytest.raises(ValueError, match=match) as caught:
+        kddim.DiffusionModel(4, network=Gated(error))
+    message = str(caught.value)
+    assert "Received: gated, which fails" in message
+    assert "Exception encountered" not in message
+    assert "Arguments received" not in message
+
+
+class Plain(keras.Model):
+    """A subclassed network."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.convolution = keras.layers.Conv2D(3, 3, padding="same")
+
+    def call(self, inputs):
+        return self.convolution(inputs[0]) * inputs[1]
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("subclassed", [False, True])
+def test_the_average_has_a_name_of_its_own(images, tmp_path, subclassed):
+    network = Plain(name="mine") if subclassed else None
+    model = make_model(images, network=network, name="m")
+    name = "mine" if subclassed else "residual_unet"
+    assert [model.network.name, model.ema_network.name] == [name, f"{name}_ema"]
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert f"{name}_ema" in "".join(lines)
+    model.fit(images, batch_size=32, epochs=1, verbose=0)
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    custom = {"Plain": Plain}
+    loaded = keras.saving.load_model(tmp_path / "m.keras", custom_objects=custom)
+    assert loaded.ema_network.name == f"{loaded.network.name}_ema"
+    other = make_model(images, network=Plain(name="mine") if subclassed else None)
+    other.load_weights(tmp_path / "m.weights.h5")
+    expected = model.ema_network(inputs(), training=False)
+    for found in (loaded, other):
+        np.testing.assert_array_equal(
+            to_numpy(found.ema_network(inputs(), training=False)), to_numpy(expected)
+        )
+
+
+torch_compile = pytest.mark.skipif(
+    keras.backend.backend() != "torch" or not shutil.which("g++"),
+    reason="needs the PyTorch backend and a C++ compiler",
+)
+
+
+@torch_compile
+@pytest.mark.backend
+def test_a_convolution_compiles_for_images_of_several_sizes():
+    """PyTorch's compiler takes a size that has changed for unknown."""
+    import torch
+
+    kernel = torch.randn(3, 3, 1, 4, requires_grad=True)
+    compiled = torch.compile(lambda images: 2.0 * kddim.backend.convolve(images, kernel))
+    for size in (1, 8, 4):
+        images = torch.randn(2, size, size, 1)
+        result = compiled(images)
+        result.sum().backward()
+        expected = 2.0 * kddim.backend.convolve(images, kernel)
+        np.testing.assert_allclose(to_numpy(result), to_numpy(expected), atol=1e-5)
+
+
+@torch_compile
+@pytest.mark.slow
+@pytest.mark.backend
+def test_the_default_network_trains_compiled_by_torch():
+    images = np.random.default_rng(0).random((32, 8, 8, 1), "float32")
+    model = kddim.DiffusionModel(8, (8, 16), 1, channels=1, seed=0)
+    model.normalizer.adapt(images)
+    model.compile(jit_compile=True)
+    history = model.fit(images, batch_size=16, epochs=2, verbose=0).history
+    assert np.isfinite(history["n_loss"]).all()
 
 
 def command(*arguments):
