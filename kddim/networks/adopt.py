@@ -1,4 +1,4 @@
-"""Use of a network in a model: check that it fits, and copy it."""
+"""Adoption of a network by a model: the network is checked, and copied for the average."""
 
 import keras
 import numpy as np
@@ -7,16 +7,16 @@ from kddim.checks import reason_of
 
 
 def copy_network(network: keras.Model, image_shape: tuple[int, ...]) -> keras.Model:
-    """Return a copy of a network with the same weights, named and kept as an average.
+    """Return a copy of a network that can hold the average of its weights.
 
-    The copy is not trainable, and its name ends in `_ema`, so that the two can be told apart
-    in `summary()`. `keras.models.clone_model` draws new weights, which are replaced here.
+    The copy starts with the same weights and is not trainable. Its name ends in `_ema`, so
+    that `summary()` shows which network is which.
 
     Args:
         network: Network `[noisy_images, noise_variances] -> prediction`.
         image_shape: `(height, width, channels)` of the images.
     """
-    copy = keras.models.clone_model(network)
+    copy = keras.models.clone_model(network)  # draws new weights
     copy.name = f"{network.name}_ema"
     _run_once(copy, image_shape)
     copy.set_weights(network.get_weights())
