@@ -1,4 +1,4 @@
-"""Self-attention and group normalisation of the residual UNet."""
+"""Networks: self-attention, group normalisation, adoption by a model, compilation."""
 
 import json
 import os
@@ -21,7 +21,7 @@ SMALL = {"widths": (8, 16, 24), "block_depth": 1}
 
 
 def randomise(network, names=""):
-    """Random weights in place of those that start at zero, of layers named so."""
+    """Replace weights that are zero by random ones, in layers whose names begin with `names`."""
     random = np.random.default_rng(2)
     for layer in network.layers:
         if layer.name.startswith(names):
@@ -31,7 +31,7 @@ def randomise(network, names=""):
 
 
 def attentive_model(images, normalization="group", **options):
-    """As `conftest.make_model`, with attention whose projections are random, not zero."""
+    """Return a model of `conftest.make_model` with attention and random projections."""
     network = residual_unet(
         images.shape[1:3], **SMALL, attention_levels=(1, 2), normalization=normalization
     )
@@ -46,7 +46,7 @@ def inputs(height=16, width=16, count=2):
 
 
 def attention_in_numpy(queries, keys, values, heads):
-    """Equation 1 of Vaswani et al., one image and one head after the other."""
+    """Return Eq. 1 of Vaswani et al. 2017, computed for one image and one head at a time."""
     result = np.zeros_like(queries)
     width = queries.shape[-1] // heads
     for image in range(len(queries)):
@@ -131,7 +131,7 @@ def test_the_parameters_that_the_docs_tell():
 
 @pytest.mark.backend
 def test_the_prediction_of_an_image_is_its_own_under_group_normalisation():
-    """Batch statistics would mix the images of a batch."""
+    """Batch statistics would make the prediction depend on the other images."""
     network = residual_unet((8, 24), **SMALL, attention_levels=(0, 2), normalization="group")
     randomise(network)
     noisy, variances = inputs(8, 24, count=3)
@@ -148,11 +148,11 @@ def test_training_reaches_every_weight_of_attention_and_lowers_the_loss(images, 
     network = residual_unet(8, (8, 16), 1, attention_levels=(0, 1), normalization=normalization)
     model = kddim.DiffusionModel(8, network=network)
     model.normalizer.adapt(images)
-    model.compile(keras.optimizers.Adam(1e-2))  # no weight decay, which would move all weights
+    model.compile(keras.optimizers.Adam(1e-2))  # without weight decay, which changes all weights
     layers = [x for x in network.layers if x.name.startswith("attention")]
     before = {w.path: to_numpy(w.value).copy() for x in layers for w in x.trainable_weights}
     assert len(before) == 3 * 7
-    # Batches of 24 leave a last one of 16: no batch size is baked in.
+    # The last batch has 16 images: no batch size may be compiled into the network.
     history = model.fit(images, batch_size=24, epochs=10, verbose=0).history["n_loss"]
     assert history[-1] < 0.75 * history[0]
     for layer in layers:
@@ -230,7 +230,7 @@ def test_mixed_precision_keeps_losses_in_float32(images, normalization):
     plain = attentive_model(images, normalization)
     plain.set_weights(model.get_weights())
     difference = plain.generate(4, 3, seed=0) - model.generate(4, 3, seed=0)
-    # Untrained networks with random weights are chaotic: single pixels differ by 1.
+    # Networks with random weights amplify rounding: single pixels may differ by 1.
     assert np.abs(difference).mean() < 0.05
 
 
@@ -348,7 +348,7 @@ torch_compile = pytest.mark.skipif(
 @torch_compile
 @pytest.mark.backend
 def test_a_convolution_compiles_for_images_of_several_sizes():
-    """PyTorch's compiler takes a size that has changed for unknown."""
+    """PyTorch's compiler treats a size that has changed between calls as unknown."""
     import torch
 
     kernel = torch.randn(3, 3, 1, 4, requires_grad=True)

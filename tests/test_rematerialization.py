@@ -1,4 +1,4 @@
-"""A training step that computes activations twice gives what one that keeps them gives."""
+"""Training with rematerialisation: the same losses and weights as without it."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.backend
 
 
 def trained(images, **options):
-    """Three steps on given noises and times, and every variable after them."""
+    """Return a model after three steps on fixed noises and times, and its history."""
     keras.utils.set_random_seed(0)
     model = make_model(images[:16], block_depth=2, seed=0, **options)
     rng = np.random.default_rng(2)
@@ -90,7 +90,7 @@ def test_every_residual_block_is_one_that_is_computed_again():
     blocks = [part for part in parts if isinstance(part, Block)]
     assert len(blocks) == 2 * 5
     assert len(parts) == len(blocks) + 1  # the last convolution
-    # What goes from one block to the next: one tensor, that skips too where it is needed.
+    # One tensor leaves each block, or two if a skip connection starts inside it.
     assert all(len(block.outputs) <= 2 for block in blocks)
 
 

@@ -120,8 +120,8 @@ class SpatialAttention(keras.layers.Layer):
         channels = input_shape[0][-1]
         if channels % self.num_heads:
             raise ValueError(
-                f"Expected a number of channels divisible by `num_heads`={self.num_heads}. "
-                f"Received: {channels} channels. Use another number of heads."
+                f"Expected a number of channels divisible by {self.num_heads}, the number of "
+                f"heads. Received: {channels} channels. Use another number of heads."
             )
 
     def call(self, inputs):

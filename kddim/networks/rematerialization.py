@@ -8,7 +8,6 @@ Reference:
     Chen et al. 2016, "Training deep nets with sublinear memory cost" (arXiv:1604.06174).
 """
 
-import contextlib
 import dataclasses
 from typing import Any
 
@@ -74,14 +73,12 @@ class RematerializedNetwork:
     """
 
     def __init__(self, network: keras.Model):
-        calls = calls_of(network)
-        parts = _cut(network, calls or [])
         self.network = network
-        self.parts = parts
-        if not any(isinstance(part, Block) for part in parts):
+        self.parts = _cut(network, calls_of(network) or [])
+        if not any(isinstance(part, Block) for part in self.parts):
             raise ValueError(
-                "Expected a functional network with residual additions (keras.layers.Add), whose "
-                f"blocks can be computed again. Received: {network.name}. Use remat=False."
+                "Expected a functional network with residual additions (keras.layers.Add), to "
+                f"recompute its blocks. Received: {network.name}. Use remat=False."
             )
 
     def __call__(self, inputs: list[Any], training: bool = True) -> Any:
@@ -93,9 +90,8 @@ class RematerializedNetwork:
         """
         tensors = {id(s): t for s, t in zip(self.network.inputs, inputs)}
         for part in self.parts:
-            outputs = part.outputs
             found = self._run(part, tensors) if isinstance(part, Block) else part.run(tensors, True)
-            tensors |= {id(s): t for s, t in zip(outputs, found)}
+            tensors |= {id(s): t for s, t in zip(part.outputs, found)}
         return tensors[id(self.network.outputs[0])]
 
     def _run(self, block: Block, tensors: dict[int, Any]) -> list[Any]:
@@ -131,18 +127,18 @@ def _cut(network: keras.Model, calls: list[Call]) -> list[Block | Call]:
     parts: list[Block | Call] = []
     waiting: list[Call] = []
     for call in calls:
-        if not _repeatable(call.operation):
-            parts += [*waiting, call]
-            waiting = []
-            continue
         waiting.append(call)
-        if type(call.operation) is layers.Add:
+        if not _repeatable(call.operation):
+            parts += waiting
+            waiting = []
+        elif type(call.operation) is layers.Add:
             parts.append(_block(waiting, users))
             waiting = []
     return [*parts, *waiting]
 
 
 def _block(calls: list[Call], users: Users) -> Block:
+    """Return a block of calls, with the tensors that enter and leave it."""
     made = {id(tensor): tensor for call in calls for tensor in call.outputs}
     read = {id(tensor): tensor for call in calls for tensor in call.inputs}
     inside = {id(call) for call in calls}
@@ -181,6 +177,4 @@ def _normalize(layer: Any, inputs: Any) -> tuple[Any, Any, Any]:
 
 def _move(average: Any, value: Any, momentum: float) -> None:
     """Move a moving average towards the value of this batch."""
-    with contextlib.suppress(AttributeError):  # a PyTorch tensor
-        value = value.detach()
-    average.assign(average.value * momentum + value * (1.0 - momentum))
+    average.assign(average.value * momentum + ops.stop_gradient(value) * (1.0 - momentum))

@@ -61,21 +61,16 @@ class Convolution:
             key=lambda term: -term.multiplications,
         )
         self.added = [term.source.key for term in large if term.kernel.identity]
-        self.convolved = [(term.source.key, _keep(weights, self._kernel(term))) for term in dense]
+        self.convolved = [(term.source.key, _keep(weights, term, self.dtype)) for term in dense]
         self.uniform = [
-            (term.source.key, _keep(weights, self._taps(term)))
+            (term.source.key, _keep(weights, term, "float32"))
             for term in total.terms
             if term.source.uniform and term.source is not ONE
         ]
         constants = [term.kernel for term in total.terms if term.source is ONE]
-        self.biases = [_keep(weights, self._bias(constants))] if constants else []
+        self.biases = [len(weights)] if constants else []
+        weights += [self._bias(constants)] if constants else []
         self.reads = [*self.added, *(key for key, _ in (*self.convolved, *self.uniform))]
-
-    def _kernel(self, term: Term) -> Weight:
-        return Weight(term.kernel.shape, self.dtype, term.kernel.value)
-
-    def _taps(self, term: Term) -> Weight:
-        return Weight(term.kernel.shape, "float32", term.kernel.value)
 
     def _bias(self, constants: list[Kernel]) -> Weight:
         """Return one number per channel, or a map if a kernel reaches beyond the borders."""
@@ -164,7 +159,7 @@ def of_batch(tensor: Any, batch: Any) -> Any:
     return ops.broadcast_to(tensor, (batch, *tensor.shape[1:]))
 
 
-def _keep(weights: list[Weight], weight: Weight) -> int:
-    """Append a weight and return its index."""
-    weights.append(weight)
+def _keep(weights: list[Weight], term: Term, dtype: str) -> int:
+    """Append the kernel of a term to the weights, and return its index."""
+    weights.append(Weight(term.kernel.shape, dtype, term.kernel.value))
     return len(weights) - 1

@@ -28,12 +28,9 @@ def linear_calls(calls: list[Call], users: Users, conditional: set[int]) -> set[
     linear: set[int] = set()
     for call in reversed(calls):
         readers = users.get(id(call.outputs[0]), [])
-        ends_in_convolutions = readers and all(_is_convolved(r, linear) for r in readers)
-        if (
-            _is_convolution(call)
-            or _is_addition(call)
-            or (ends_in_convolutions and _changes_kernels(call, readers, conditional))
-        ):
+        taken_in = bool(readers) and all(_is_convolved(reader, linear) for reader in readers)
+        taken_in = taken_in and _is_taken_in(call, readers, conditional)
+        if taken_in or _is_convolution(call) or _is_addition(call):
             linear.add(id(call))
     return linear
 
@@ -75,13 +72,10 @@ def image_shape(tensor: Any) -> tuple:
 
 def _is_convolution(call: Call) -> bool:
     layer = call.operation
+    if type(layer) not in CONVOLUTIONS or not is_plain(layer):
+        return False
     # After `enable_lora` or quantisation, `kernel` is computed at each call.
-    return (
-        type(layer) in CONVOLUTIONS
-        and isinstance(layer.kernel, keras.Variable)
-        and is_plain(layer)
-        and _has_known_size(call.inputs[0])
-    )
+    return isinstance(layer.kernel, keras.Variable) and _has_known_size(call.inputs[0])
 
 
 def _is_addition(call: Call) -> bool:
@@ -91,45 +85,22 @@ def _is_addition(call: Call) -> bool:
     )
 
 
-def _changes_kernels(call: Call, readers: list[Call | None], conditional: set[int]) -> bool:
-    """Return True for a linear layer that a convolution behind it can take in."""
-    return (
-        _is_normalization(call, readers)
-        or _is_concatenation(call)
-        or _is_uniform_upsampling(call, conditional)
-    )
+def _is_taken_in(call: Call, readers: list[Call | None], conditional: set[int]) -> bool:
+    """Return True for a linear layer that only changes the kernels of the convolutions behind it.
 
-
-def _is_normalization(call: Call, readers: list[Call | None]) -> bool:
-    """Return True for a batch normalisation that one convolution of its dtype reads.
-
-    If the normalisation has a wider dtype, its mean must be subtracted before rounding.
+    Upsampling counts only if it tiles a noise embedding over an image.
     """
-    layer = call.operation
-    if type(layer) is not layers.BatchNormalization or layer.axis not in (-1, 3):
-        return False
-    dtypes = [reader.operation.compute_dtype for reader in readers if reader]
-    return dtypes == [layer.compute_dtype]
-
-
-def _is_concatenation(call: Call) -> bool:
-    layer = call.operation
-    return (
-        type(layer) is layers.Concatenate
-        and layer.axis in (-1, 3)
-        and _has_known_size(call.outputs[0])
-    )
-
-
-def _is_uniform_upsampling(call: Call, conditional: set[int]) -> bool:
-    """Return True for a noise embedding that is tiled over an image."""
-    layer = call.operation
-    return (
-        type(layer) is layers.UpSampling2D
-        and layer.data_format == "channels_last"
-        and image_shape(call.inputs[0])[:2] == (1, 1)
-        and id(call.inputs[0]) in conditional
-    )
+    layer, tensor = call.operation, call.inputs[0]
+    if type(layer) is layers.UpSampling2D:
+        tiles = layer.data_format == "channels_last" and image_shape(tensor)[:2] == (1, 1)
+        return tiles and id(tensor) in conditional
+    if type(layer) is layers.Concatenate:
+        return layer.axis in (-1, 3) and _has_known_size(call.outputs[0])
+    if type(layer) is layers.BatchNormalization:
+        # The mean must be subtracted before a convolution of a narrower dtype rounds.
+        dtypes = [reader.operation.compute_dtype for reader in readers if reader]
+        return layer.axis in (-1, 3) and dtypes == [layer.compute_dtype]
+    return False
 
 
 def _is_convolved(reader: Call | None, linear: set[int]) -> bool:
