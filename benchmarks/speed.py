@@ -48,10 +48,10 @@ CASES = {
 class Worker:
     """A process that times cases when it is asked."""
 
-    def __init__(self, backend: str, policy: str):
-        environment = {**os.environ, "KERAS_BACKEND": backend}
+    def __init__(self, backend: str, policy: str, checkout: Path = HERE.parent):
+        environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(checkout)}
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "cases.py"), policy],
+            [sys.executable, str(checkout / "benchmarks" / "cases.py"), policy],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, env=environment,
         )  # fmt: skip

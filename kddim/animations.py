@@ -1,4 +1,4 @@
-"""Moving pictures: GIF and WebP."""
+"""Animations of the sampling process as GIF and WebP files."""
 
 import os
 from collections.abc import Sequence
@@ -18,16 +18,21 @@ FORMATS = (".gif", ".webp")
 def save_animation(
     path: str | os.PathLike, frames: Sequence[np.ndarray], seconds: float = 4.0, hold: float = 1.5
 ) -> Path:
-    """Writes frames as an endless animation, whole or not at all.
+    """Write frames as an endless animation, as a whole or not at all.
 
     Args:
-        path: ending `.gif` or `.webp`; its folder is made where it is missing.
-        frames: uint8 `(height, width, channels)`, of one shape; see `as_picture`.
-        seconds: that all frames take together, at least 40 ms each.
-        hold: seconds that the last frame stays.
+        path: File to write, with the suffix `.gif` or `.webp`. Its folder is created if it is
+            missing.
+        frames: At least one frame, each uint8 `(height, width, channels)` of the same shape.
+            Frames with other than 1, 3 or 4 channels are drawn as grey panels side by side.
+        seconds: Duration of all frames together, in seconds. A frame takes at least 40 ms.
+        hold: Least duration of the last frame, in seconds.
+
+    Returns:
+        `path`.
 
     Raises:
-        ValueError: another ending, or no frame.
+        ValueError: If the suffix is another one, or if there is no frame.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS or not frames:
@@ -46,18 +51,25 @@ def save_animation(
             append_images=pictures[1:],
             duration=durations,
             loop=0,
-            lossless=True,  # for WebP; a GIF has no such option, and ignores it
+            lossless=True,  # an option of WebP, which GIF ignores
         )
     return path
 
 
 class Recorder:
-    """A callback of samplers that keeps frames of the process, as the example shows it.
+    """Sampling callback that keeps frames of the process, as the keras.io example shows it.
+
+    A frame has noisy images in its first row and predicted images in its second. Only the
+    first batch is recorded.
 
     Args:
-        denormalize: from normalised images to pixels in [0, 1].
-        num_images: of the first batch, that are shown: noisy above, predicted below.
-        diffusion_steps: how many there will be; of more than 100 some are left out.
+        denormalize: Function from normalised images to pixels in [0, 1].
+        num_images: Number of images per row, the first of the batch.
+        diffusion_steps: Number of steps of the sampler. If there are more than 100, only every
+            second (third, ...) step and the last one are kept.
+
+    Attributes:
+        frames: List of uint8 frames `(height, width, channels)`.
     """
 
     def __init__(self, denormalize: Any, num_images: int, diffusion_steps: int):
@@ -69,7 +81,7 @@ class Recorder:
         self._next_step = 0
 
     def __call__(self, step: int, noisy_images: Any, pred_images: Any) -> None:
-        if step < self._next_step:  # of a second batch
+        if step < self._next_step:  # a step of the second batch
             return
         self._next_step = step + 1
         if step % self._every and step != self._last_step:

@@ -40,6 +40,24 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
+def check_batch(name: str, shape: Sequence[Any], image_shape: Sequence[int]) -> None:
+    """Raise unless a shape is that of a batch of at least one image.
+
+    Args:
+        name: Name of the argument, for the error message.
+        shape: Shape of the argument. None stands for a dimension that is not known yet.
+        image_shape: `(height, width, channels)` of the model.
+
+    Raises:
+        ValueError: If the shape is another one.
+    """
+    fits = len(shape) == 4 and all(s in (None, w) for s, w in zip(shape[1:], image_shape))
+    if not fits or shape[0] == 0:
+        raise ValueError(
+            f"Expected {name} of shape (batch, {join_shape(image_shape)}). Received: {tuple(shape)}"
+        )
+
+
 def join_shape(shape: Sequence[Any]) -> str:
     """Return a shape for an error message, such as `16, 16, 3`."""
     return ", ".join(map(str, shape))

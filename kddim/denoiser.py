@@ -1,29 +1,47 @@
-"""The denoiser: a network, its average and a schedule, that separate noise from images."""
+"""Denoiser: a network and a schedule that separate noisy images into noise and image."""
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import ops
 
-from kddim import backend, predictions, schedules
-from kddim import ema as ema_average
+from kddim import predictions, schedules
 from kddim.checks import check_image_size
 from kddim.files import atomic_write
-from kddim.latents import resolve_seed
-from kddim.networks.adopt import check_network, copy_network
-from kddim.networks.folding import FoldedNetwork, FoldedNetworks
+from kddim.generation import CompiledDenoiser, FoldedDenoiser
+from kddim.networks.adopt import check_network
 from kddim.networks.layers import ImageNormalization
-from kddim.networks.rematerialization import RematerializedNetwork
 from kddim.networks.residual_unet import residual_unet
+from kddim.sampling import Sampling
 
 
-class Denoiser(keras.Model):
-    """Separates noisy images into noise and image, and is saved and loaded.
+@keras.saving.register_keras_serializable(package="kddim")
+class Denoiser(Sampling, keras.Model):
+    """Everything that inference needs: normaliser, network, schedule and prediction type.
 
-    It holds what `kddim.DiffusionModel` is made of; see there for the arguments.
-    `TrainedDenoiser` adds the training, `Generator` the sampling.
+    `DiffusionModel` is a denoiser that also trains. A `Denoiser` is the half of it that
+    generates: `DiffusionModel.averaged()` returns one, whose file has half the size.
+
+    Args:
+        image_size: Side length in pixels, or `(height, width)`. With the default network both
+            are divisible by `2**(len(widths) - 1)`.
+        widths: Number of channels of each level of the residual UNet, the finest level first.
+        block_depth: Number of residual blocks per level.
+        channels: Number of channels of the images.
+        schedule: Name, `kddim.schedules.Schedule`, or configuration of one.
+        prediction_type: Quantity that the network predicts: "noise", "image" or "velocity".
+        network: Keras model `[noisy_images, noise_variances (batch, 1, 1, 1)] -> prediction` of
+            the shape of the images, instead of the residual UNet.
+        dtype: Dtype policy of the residual UNet. None is Keras' global policy. Normaliser,
+            schedule and prediction always compute in float32.
+        name: Name of the model.
+
+    Raises:
+        ValueError: If an argument is out of range, or the network does not fit.
     """
 
     def __init__(
@@ -35,113 +53,145 @@ class Denoiser(keras.Model):
         channels: int = 3,
         schedule: Any = "cosine",
         prediction_type: str = "noise",
-        loss_type: str | None = None,
-        ema: float = 0.999,
         network: keras.Model | None = None,
-        remat: bool = False,
-        seed: int | None = None,
+        dtype: Any = None,
         name: str | None = None,
     ):
-        # Normaliser, mixing and losses stay in float32 under every dtype policy; the
-        # layers of the network follow the global policy.
         super().__init__(name=name, dtype="float32")
         self.image_shape = (*check_image_size(image_size), int(channels))
         self.schedule = schedules.get(schedule)
         self.prediction_type = predictions.check(prediction_type)
-        self.loss_type = predictions.check(loss_type or prediction_type, "loss_type")
-        self.ema = ema_average.check(ema)
-        self.seed = seed
-        self.has_custom_network = network is not None
         schedules.check_terminal_rate(self.schedule, self.prediction_type)
+        self.has_custom_network = network is not None
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        self.network_dtype = None if self.has_custom_network else policy.name
+        self._sampling: CompiledDenoiser | None = None
+        self._override: Any = None
 
         self.normalizer = ImageNormalization(name="normalizer")
         self.normalizer.build((None, *self.image_shape))
-        self.network = network or residual_unet(
-            self.image_shape[:2], widths, block_depth, channels=channels
-        )
-        check_network(self.network, self.image_shape)
+        if network is None:
+            with _dtype_policy(policy):
+                network = residual_unet(
+                    self.image_shape[:2], widths, block_depth, channels=channels
+                )
+        check_network(network, self.image_shape)
+        self.network: Any = network
         self.widths = tuple(int(w) for w in widths)
         self.block_depth = int(block_depth)
-        self.remat = bool(remat)
-        self._rematerialized = RematerializedNetwork(self.network) if remat else None
-        self.ema_network = copy_network(self.network, self.image_shape)
-        self.ema_steps = self.add_weight(
-            name="ema_steps", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
-        # Frameworks differ in the seeds that they take; all take these.
-        self.seed_generator = keras.random.SeedGenerator(
-            None if seed is None else resolve_seed(seed) % 2**31
-        )
-        self.noise_loss_tracker = keras.metrics.Mean(name="n_loss")
-        self.image_loss_tracker = keras.metrics.Mean(name="i_loss")
-        self._compiled_steps = backend.StepCache()
-        self._folded_networks = FoldedNetworks()
         self.built = True
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; let go of a network that is replaced, which Keras would keep."""
+        if isinstance(value, keras.Model) and getattr(self, name, value) is not value:
+            self._untrack_variable(getattr(self, name))
+            self._forget_networks()
+        super().__setattr__(name, value)
+
+    def _forget_networks(self) -> None:
+        self._sampling = None
+
+    @property
+    def sampling_network(self) -> keras.Model:
+        """Network that generates."""
+        return self.network
+
     def diffusion_schedule(self, diffusion_times: Any) -> tuple[Any, Any]:
-        """`(noise_rates, signal_rates)` at diffusion times in [0, 1], as tensors."""
+        """Return `(noise_rates, signal_rates)` at diffusion times in [0, 1], as tensors."""
         return self.schedule(ops.convert_to_tensor(diffusion_times, "float32"))
 
     def denoise(
-        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, training: bool
+        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, training: bool = False
     ) -> tuple[Any, Any]:
-        """Separates noisy images into noise and image.
+        """Separate noisy images into noise and image.
+
+        Training, validation and sampling all go through this method. Override it to change
+        all of them.
 
         Args:
-            noisy_images: normalised, `(batch, height, width, channels)`.
-            noise_rates: `(batch, 1, 1, 1)`, or a shape that broadcasts to it.
-            signal_rates: likewise.
-            training: uses `network` if true, else `ema_network`.
+            noisy_images: Normalised noisy images, `(batch, height, width, channels)`.
+            noise_rates: Noise rates, `(batch, 1, 1, 1)` or a shape that broadcasts to it.
+            signal_rates: Signal rates of the same shape.
+            training: If true, uses `network` in training mode, else `sampling_network`.
 
         Returns:
-            `(pred_noises, pred_images)`, float32 tensors of the images' shape.
+            `(pred_noises, pred_images)`, float32 tensors of the shape of the images.
         """
         noisy_images, noise_rates, signal_rates = (
             ops.convert_to_tensor(v, "float32") for v in (noisy_images, noise_rates, signal_rates)
         )
-        network = self.network if training else self._folded_networks.current or self.ema_network
-        prediction = self._predict(network, noisy_images, noise_rates, training)
+        rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
+        variances = ops.broadcast_to(noise_rates**2, rates_shape)
+        network = self._training_network() if training else self.sampling_network
+        prediction = ops.cast(network([noisy_images, variances], training=training), "float32")
         return predictions.split(
             self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
         )
 
-    def _predict(self, network: Any, noisy_images: Any, noise_rates: Any, training: bool) -> Any:
-        noise_variances = noise_rates**2
-        if not isinstance(network, FoldedNetwork):  # which takes one for the whole batch
-            rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
-            noise_variances = ops.broadcast_to(noise_variances, rates_shape)
-        return ops.cast(network([noisy_images, noise_variances], training=training), "float32")
+    def _training_network(self) -> Callable:
+        return self.network
+
+    def call(
+        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, training: bool = False
+    ) -> Any:
+        """Call `denoise`, as a plain tuple."""
+        return tuple(self.denoise(noisy_images, noise_rates, signal_rates, training=training))
 
     def denormalize(self, normalised: Any) -> Any:
-        """Normalised images back to pixels, clipped to [0, 1]; a float32 tensor."""
+        """Return pixels of normalised images: a float32 tensor, clipped to [0, 1]."""
         return ops.clip(self.normalizer.denormalize(normalised), 0.0, 1.0)
 
-    # Saving.
+    def sampling_denoiser(self) -> CompiledDenoiser:
+        """Return the denoiser that sampling goes through, with the weights of now.
+
+        It is the folded `sampling_network`, or `denoise` if a subclass or an instance
+        overrides it. The same object is returned, with its compiled steps, until a network or
+        `denoise` is replaced.
+        """
+        override = override_of(self, Denoiser.denoise)
+        if self._sampling is None or self._override is not override:
+            self._override = override
+            if override is None:
+                self._sampling = FoldedDenoiser(self.sampling_network, self.prediction_type)
+            else:  # it may read any variable
+                denoise = functools.partial(self.denoise, training=False)
+                self._sampling = CompiledDenoiser(denoise, self.variables)
+        self._sampling.refresh()
+        return self._sampling
+
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Export `denoise` for other runtimes, like `keras.Model.export`.
+
+        Args:
+            filepath: File or folder to write.
+            format: Format that Keras knows, such as "tf_saved_model" or "onnx". The exported
+                function takes `noisy_images`, `noise_rates` and `signal_rates`, and returns
+                `(pred_noises, pred_images)`, all of them float32 and images normalised.
+            **kwargs: Other arguments of `keras.Model.export`.
+        """
+        shapes = (self.image_shape, (1, 1, 1), (1, 1, 1))
+        specs = [keras.InputSpec(shape=(None, *shape), dtype="float32") for shape in shapes]
+        kwargs.setdefault("input_signature", specs)
+        super().export(filepath, format=format, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, serialised."""
+        """Return the arguments of the constructor, serialised."""
+        serialize = keras.saving.serialize_keras_object
         return {
             "image_size": list(self.image_shape[:2]),
             "widths": list(self.widths),
             "block_depth": self.block_depth,
             "channels": self.image_shape[2],
-            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "schedule": serialize(self.schedule),
             "prediction_type": self.prediction_type,
-            "loss_type": self.loss_type,
-            "ema": self.ema,
-            "network": (
-                keras.saving.serialize_keras_object(self.network)
-                if self.has_custom_network
-                else None
-            ),
-            "remat": self.remat,
-            "seed": self.seed,
+            "network": serialize(self.network) if self.has_custom_network else None,
+            "dtype": self.network_dtype,
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Denoiser":
-        """The model that `get_config` described, with fresh weights."""
+        """Return the model that `get_config` described, with new weights."""
         config = dict(config)
         if config.get("network") is not None:
             config["network"] = keras.saving.deserialize_keras_object(
@@ -157,23 +207,47 @@ class Denoiser(keras.Model):
         include_optimizer: bool = True,
         **kwargs: Any,
     ) -> None:
-        """Saves like `keras.Model.save`; a `.keras` file is written whole or not at all.
+        """Save the model in a `.keras` file, as a whole or not at all.
 
         Args:
-            filepath: ending `.keras`.
-            overwrite: see `keras.Model.save`.
-            include_optimizer: False leaves out the optimiser, which is half of the file.
+            filepath: Path that ends in `.keras`.
+            overwrite: If false and the file exists, Keras asks at a terminal.
+            include_optimizer: If false, leaves out the optimiser, which is half of the file.
                 (Keras itself ignores this option for `.keras` files.)
-            **kwargs: see `keras.Model.save`.
+            **kwargs: Other arguments of `keras.Model.save`.
+
+        Raises:
+            ValueError: If the path has another ending.
         """
         path = Path(filepath)
-        if path.suffix != ".keras" or (path.exists() and not overwrite):
+        if path.suffix != ".keras":
+            raise ValueError(
+                f"Expected a file that ends in .keras. Received: {path}. Save weights without "
+                "the model with `model.save_weights`, in a file that ends in .weights.h5."
+            )
+        if path.exists() and not overwrite:
             super().save(filepath, overwrite=overwrite, **kwargs)
-            return
-        if not include_optimizer:
+        elif include_optimizer:
+            with atomic_write(path) as partial:
+                super().save(partial, overwrite=True, **kwargs)
+        else:
             bare = type(self).from_config(self.get_config())
             bare.set_weights(self.get_weights())
             bare.save(filepath, **kwargs)
-            return
-        with atomic_write(path) as partial:
-            super().save(partial, overwrite=True, **kwargs)
+
+
+def override_of(model: keras.Model, method: Any) -> Any:
+    """Return the function by which a subclass or an instance overrides a method, or None."""
+    own = getattr(model, method.__name__)
+    function = getattr(own, "__func__", own)
+    return None if function is method else function
+
+
+@contextlib.contextmanager
+def _dtype_policy(policy: Any) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,5 +1,6 @@
-"""The exponential moving average of the weights."""
+"""Exponential moving average of the weights."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -7,10 +8,13 @@ from keras import ops
 
 
 def check(ema: Any) -> float:
-    """`ema` as a float.
+    """Return `ema` as a float.
+
+    Args:
+        ema: Decay of the average, in [0, 1).
 
     Raises:
-        ValueError: it is no number in [0, 1).
+        ValueError: If it is not a number in [0, 1).
     """
     if not isinstance(ema, (int, float)) or not 0.0 <= ema < 1.0:
         raise ValueError(f"Expected `ema` in [0, 1). Received: {ema!r}")
@@ -18,24 +22,54 @@ def check(ema: Any) -> float:
 
 
 def update(network: keras.Model, ema_network: keras.Model, ema: float, steps: Any) -> None:
-    """Moves the averages towards the weights, as one training step does.
+    """Move the averages towards the weights, once per training step.
 
-    `average = d average + (1 - d) weight`, with the decay
-    `d = min(ema, (1 + n) / (10 + n))` after `n` steps: the warm-up forgets the untrained
-    weights. Batch normalisation's statistics are averaged too; counters and the states of
-    seed generators are copied.
+    `average = d average + (1 - d) weight`, with the decay `d = min(ema, (1 + n) / (10 + n))`
+    after `n` steps. This warm-up forgets the untrained weights. The statistics of batch
+    normalisation are averaged too. Counters and the states of seed generators are copied. A
+    layer with LoRA enabled counts with its effective kernel.
 
     Args:
-        network: the trained network.
-        ema_network: of the same structure; its variables are assigned.
-        ema: the decay that is reached.
-        steps: integer variable, `n`; it is counted up.
+        network: The trained network.
+        ema_network: Network of the same structure, whose variables are assigned.
+        ema: Decay that is reached after the warm-up, in [0, 1).
+        steps: Integer variable `n`, which is increased by one.
+
+    Raises:
+        ValueError: If the two networks have different variables.
     """
     n = ops.cast(steps.value, "float32")
     decay = ops.minimum(ema, (1.0 + n) / (10.0 + n))
-    for weight, average in zip(network.variables, ema_network.variables):
-        value = ops.convert_to_tensor(weight.value)
-        if keras.backend.is_float_dtype(weight.dtype):
-            value = decay * average.value + (1.0 - decay) * value
+    weights, averages = list(_values(network)), [v for _, v in _values(ema_network)]
+    if [tuple(w.shape) for w, _ in weights] != [tuple(v.shape) for v in averages]:
+        raise ValueError(
+            "Expected an average with the variables of the network. Received: "
+            f"{len(averages)} variables for {len(weights)}, or others. Was a layer added to one "
+            "of the two networks after the model was made? Make the model anew with "
+            "`network=`."
+        )
+    for (value, _), average in zip(weights, averages):
+        if keras.backend.is_float_dtype(average.dtype):
+            value = decay * average.value + (1.0 - decay) * ops.cast(value, average.dtype)
         average.assign(value)
     steps.assign(steps.value + 1)
+
+
+def _values(network: keras.Model) -> Iterator[tuple[Any, Any]]:
+    """Yield the value that each variable stands for, and the variable.
+
+    `layer.enable_lora` leaves the variable of the kernel, and adds two of low rank.
+    """
+    kernels = {id(layer._kernel): layer for layer in network._flatten_layers() if _has_lora(layer)}
+    added = {
+        id(v) for layer in kernels.values() for v in (layer.lora_kernel_a, layer.lora_kernel_b)
+    }
+    for variable in network.variables:
+        if id(variable) in kernels:
+            yield kernels[id(variable)].kernel, variable
+        elif id(variable) not in added:
+            yield ops.convert_to_tensor(variable.value), variable
+
+
+def _has_lora(layer: Any) -> bool:
+    return bool(getattr(layer, "lora_enabled", False)) and hasattr(layer, "lora_kernel_a")

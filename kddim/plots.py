@@ -10,29 +10,26 @@ from kddim.images import as_picture, grid, to_uint8
 
 
 def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title: str = "") -> Path:
-    """Draws losses and KID over epochs.
+    """Plot losses and KID over epochs.
 
     Args:
-        rows: one dictionary an epoch, with `epoch`, `n_loss`, and where they are known
-            `val_n_loss` and `val_kid`.
+        rows: One dictionary per epoch with `epoch` and `n_loss`, and with `val_n_loss` and
+            `val_kid` in the epochs that measured them.
         path: PNG file to write.
-        title: of the figure.
-    """
-    # Without pyplot: no window, no global state, and none of a notebook's own figures.
-    from matplotlib.figure import Figure
+        title: Title of the figure.
 
+    Returns:
+        `path`.
+    """
     measured = [row for row in rows if row.get("val_kid") is not None]
-    figure = Figure(figsize=(10 if measured else 5.5, 3.8), layout="constrained")
-    axes = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
+    figure, (losses, *others) = _curves(10, 3.8, 2) if measured else _curves(5.5, 3.8, 1)
     for key, label in (("n_loss", "training"), ("val_n_loss", "validation (EMA network)")):
         known = [row for row in rows if row.get(key) is not None]
-        axes[0].plot([r["epoch"] for r in known], [r[key] for r in known], label=label)
-    axes[0].set(xlabel="epoch", ylabel="n_loss, loss of the predicted noise")
-    axes[0].legend()
-    if measured:
-        _draw_kid(axes[1], [(row["epoch"], row["val_kid"]) for row in measured])
-    for axis in axes:
-        axis.grid(alpha=0.3)
+        losses.plot([r["epoch"] for r in known], [r[key] for r in known], label=label)
+    _label_epochs(losses, "n_loss, loss of the predicted noise")
+    losses.legend()
+    for axis in others:
+        _draw_kid(axis, [(row["epoch"], row["val_kid"]) for row in measured])
     figure.suptitle(title)
     return _save(figure, path)
 
@@ -40,29 +37,20 @@ def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title:
 def plot_kid(
     history: Sequence[tuple[int, float]], path: str | os.PathLike, title: str = ""
 ) -> Path:
-    """Draws KID over epochs.
+    """Plot KID over epochs.
 
     Args:
-        history: pairs of an epoch and its KID.
+        history: Pairs of an epoch and its KID.
         path: PNG file to write.
-        title: of the figure.
-    """
-    from matplotlib.figure import Figure
+        title: Title of the figure.
 
-    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
-    axis = figure.subplots()
+    Returns:
+        `path`.
+    """
+    figure, (axis,) = _curves(5.5, 3.8, 1)
     _draw_kid(axis, history)
-    axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize="small", wrap=True)
     return _save(figure, path)
-
-
-def _draw_kid(axis: Any, history: Sequence[tuple[int, float]]) -> None:
-    epochs, values = [epoch for epoch, _ in history], [value for _, value in history]
-    axis.plot(epochs, values, marker=".", color="C2")
-    axis.set(xlabel="epoch", ylabel="val_kid")
-    if values and min(values) > 0:
-        axis.set_yscale("log")
 
 
 def plot_sweep(
@@ -71,18 +59,19 @@ def plot_sweep(
     path: str | os.PathLike,
     title: str = "",
 ) -> Path:
-    """Draws metrics, and seconds, against the number of steps.
+    """Plot metrics and seconds against the number of steps, one line per sampler.
 
     Args:
-        rows: with `sampler`, `diffusion_steps`, `seconds`, and each metric with its deviation.
-        metrics: column of each metric, and that of its deviation.
+        rows: Dictionaries with `sampler`, `diffusion_steps`, `seconds`, and each metric with
+            its deviation.
+        metrics: Columns of the metrics, each with the column of its deviation.
         path: PNG file to write.
-        title: of the figure.
-    """
-    from matplotlib.figure import Figure
+        title: Title of the figure.
 
-    figure = Figure(figsize=(5.2 * (len(metrics) + 1), 4.0), layout="constrained")
-    *quality, cost = figure.subplots(1, len(metrics) + 1, squeeze=False)[0]
+    Returns:
+        `path`.
+    """
+    figure, (*quality, cost) = _curves(5.2 * (len(metrics) + 1), 4.0, len(metrics) + 1)
     for name in dict.fromkeys(row["sampler"] for row in rows):
         line = sorted((r for r in rows if r["sampler"] == name), key=lambda r: r["diffusion_steps"])
         steps = [row["diffusion_steps"] for row in line]
@@ -90,28 +79,30 @@ def plot_sweep(
             values, deviations = ([row[column] for row in line] for column in columns)
             axis.errorbar(steps, values, deviations, marker=".", capsize=2, label=name)
         cost.plot(steps, [row["seconds"] for row in line], marker=".", label=name)
+    ticks = sorted({row["diffusion_steps"] for row in rows})
     for axis, (metric, deviation) in zip(quality, metrics.items()):
         axis.set(xscale="log", xlabel="steps, S", ylabel=metric.upper())
-        ticks = sorted({row["diffusion_steps"] for row in rows})
         axis.set_xticks(ticks, labels=map(str, ticks))
         axis.set_xticks([], minor=True)
         if all(row[metric] > row[deviation] for row in rows):
             axis.set_yscale("log")
     cost.set(xlabel="steps, S", ylabel="seconds", xlim=(0, None), ylim=(0, None))
     quality[0].legend()
-    for axis in (*quality, cost):
-        axis.grid(alpha=0.3)
     figure.suptitle(title)
     return _save(figure, path)
 
 
 def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLike) -> Path:
-    """Draws rows of images, each with its label on the left.
+    """Draw rows of images, each with a label on its left.
 
     Args:
-        rows: of images `(n, height, width, channels)` in [0, 1], n the same for all.
-        labels: one a row.
+        rows: Arrays of images `(n, height, width, channels)` in [0, 1], with n the same for
+            all rows.
+        labels: One label per row.
         path: PNG file to write.
+
+    Returns:
+        `path`.
     """
     from matplotlib.figure import Figure
 
@@ -124,7 +115,7 @@ def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLik
         bottom = 1.0 - (index + 1) / len(strips)
         left = margin / (width + margin)
         axis = figure.add_axes((left, bottom, 1.0 - left, 1.0 / len(strips)))
-        axis.imshow(strip, cmap="gray", vmin=0, vmax=255)
+        _draw_pixels(axis, strip)
         axis.axis("off")
         axis.text(-8, height / 2, label, ha="right", va="center", fontsize=9)
     return _save(figure, path)
@@ -133,13 +124,17 @@ def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLik
 def plot_neighbours(
     rows: Sequence[Any], labels: Sequence[Sequence[str]], path: str | os.PathLike, title: str = ""
 ) -> Path:
-    """Draws rows of images, each image with words under it.
+    """Draw rows of images, each image with a label below it.
 
     Args:
-        rows: of images `(n, height, width, channels)` in [0, 1], n the same for all.
-        labels: a row of words for each row of images.
+        rows: Arrays of images `(n, height, width, channels)` in [0, 1], with n the same for
+            all rows.
+        labels: One sequence of n labels per row.
         path: PNG file to write.
-        title: of the figure.
+        title: Title of the figure.
+
+    Returns:
+        `path`.
     """
     from matplotlib.figure import Figure
 
@@ -148,8 +143,7 @@ def plot_neighbours(
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, words, row in zip(axes, labels, rows):
         for axis, word, image in zip(line, words, to_uint8(row)):
-            pixels = image if image.shape[-1] == 3 else image[..., 0]
-            axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            _draw_pixels(axis, as_picture(image))
             axis.set(xticks=[], yticks=[])
             axis.set_xlabel(word, fontsize=8)
     figure.suptitle(title, fontsize="medium")
@@ -157,12 +151,12 @@ def plot_neighbours(
 
 
 def show_images(images: Any, num_cols: int, title: str = "") -> None:
-    """Shows images in rows, in a notebook or a window.
+    """Show images in rows, in a notebook or a window.
 
     Args:
-        images: `(n, height, width, channels)` in [0, 1].
-        num_cols: images a row.
-        title: above them.
+        images: Images `(n, height, width, channels)` in [0, 1].
+        num_cols: Number of images per row.
+        title: Title of the figure.
     """
     import matplotlib.pyplot as plt
 
@@ -173,14 +167,46 @@ def show_images(images: Any, num_cols: int, title: str = "") -> None:
     for axis in axes.flat:
         axis.axis("off")
     for image, axis in zip(to_uint8(images), axes.flat):
-        pixels = image if image.shape[-1] == 3 else image[..., 0]
-        axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        _draw_pixels(axis, as_picture(image))
     if title:
         figure.suptitle(title)
     figure.tight_layout()
     if plt.get_backend().lower() != "agg":  # Agg draws to memory and has no window
         plt.show()
     plt.close(figure)
+
+
+def _curves(width: float, height: float, panels: int) -> tuple[Any, Any]:
+    """Return a figure of `width` by `height` inches, and its axes side by side."""
+    # Not pyplot, which keeps global state, may open a window and would draw into the figures
+    # of a user's notebook.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    return figure, axes
+
+
+def _draw_kid(axis: Any, history: Sequence[tuple[int, float]]) -> None:
+    epochs, values = [epoch for epoch, _ in history], [value for _, value in history]
+    axis.plot(epochs, values, marker=".", color="C2")
+    _label_epochs(axis, "val_kid")
+    if values and min(values) > 0:
+        axis.set_yscale("log")
+
+
+def _label_epochs(axis: Any, label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set(xlabel="epoch", ylabel=label)
+    # Without `min_n_ticks` one or two epochs would have ticks between them.
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _draw_pixels(axis: Any, pixels: Any) -> None:
+    axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
 
 
 def _save(figure: Any, path: str | os.PathLike) -> Path:

@@ -38,6 +38,26 @@ def target(prediction_type: str, noises: Any, images: Any, noise_rates: Any, sig
     return signal_rates * noises - noise_rates * images
 
 
+class Split(tuple):
+    """`(pred_noises, pred_images)` that remembers the prediction that it was split from.
+
+    A loss that compares the network's own prediction uses it as it is, without the rounding
+    of a conversion there and back.
+    """
+
+    prediction_type: str
+    prediction: Any
+
+
+def quantity(
+    prediction_type: str, pair: tuple[Any, Any], noise_rates: Any, signal_rates: Any
+) -> Any:
+    """Return the noise, image or velocity of a pair `(noises, images)`."""
+    if isinstance(pair, Split) and pair.prediction_type == prediction_type:
+        return pair.prediction
+    return target(prediction_type, *pair, noise_rates, signal_rates)
+
+
 def split(
     prediction_type: str, predictions: Any, noisy_images: Any, noise_rates: Any, signal_rates: Any
 ) -> tuple[Any, Any]:
@@ -46,9 +66,14 @@ def split(
     A noise prediction needs `signal_rates > 0`, an image prediction `noise_rates > 0`.
     """
     if prediction_type == "noise":
-        return predictions, (noisy_images - noise_rates * predictions) / signal_rates
-    if prediction_type == "image":
-        return (noisy_images - signal_rates * predictions) / noise_rates, predictions
-    pred_noises = noise_rates * noisy_images + signal_rates * predictions
-    pred_images = signal_rates * noisy_images - noise_rates * predictions
-    return pred_noises, pred_images
+        pred_noises = predictions
+        pred_images = (noisy_images - noise_rates * predictions) / signal_rates
+    elif prediction_type == "image":
+        pred_noises = (noisy_images - signal_rates * predictions) / noise_rates
+        pred_images = predictions
+    else:
+        pred_noises = noise_rates * noisy_images + signal_rates * predictions
+        pred_images = signal_rates * noisy_images - noise_rates * predictions
+    found = Split((pred_noises, pred_images))
+    found.prediction_type, found.prediction = prediction_type, predictions
+    return found

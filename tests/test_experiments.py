@@ -1,4 +1,4 @@
-"""Experiments: what they find, what they leave, and how they are stopped and taken up."""
+"""Experiments: their results, their files, and how an interrupted run is resumed."""
 
 import contextlib
 import csv
@@ -20,7 +20,7 @@ from kddim.progress import Progress, duration
 
 @pytest.fixture(scope="module")
 def model():
-    """The best denoiser of standard normal images: quick, and its answers are known."""
+    """A model with the optimal denoiser of standard normal images, which is quick and known."""
     noisy, variances = keras.Input((8, 8, 1)), keras.Input((1, 1, 1))
     network = keras.Model([noisy, variances], noisy * ops.sqrt(variances))
     model = kddim.DiffusionModel(8, channels=1, network=network)
@@ -77,7 +77,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(model, reference, tmp_path, monkey
 
     def stop_in_the_third(self, *args, **kwargs):
         calls.append(args)
-        if len(calls) == 5:  # each setting compiles, then generates
+        if len(calls) == 5:  # each cell compiles, then generates
             raise Stopped
         return generate(self, *args, **kwargs)
 
@@ -91,7 +91,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(model, reference, tmp_path, monkey
     calls.clear()
     calls += [None] * 5
     rows = sweep.run(tmp_path / "out")
-    assert len(calls) == 5 + 4  # the two that were missing
+    assert len(calls) == 5 + 4  # the two missing cells
     assert [row["kid"] for row in rows[:2]] == [cell["kid"] for cell in begun.values()]
     fresh = make_sweep(model, reference).run(tmp_path / "fresh")
     assert [row["kid"] for row in rows] == [row["kid"] for row in fresh]
@@ -135,7 +135,7 @@ def test_one_product_alone(model, reference, tmp_path):
         ({"steps": (5, 5)}, "Expected `steps` as different ints of at least 1"),
         ({"steps": (0,)}, "Expected `steps` as different ints of at least 1"),
         ({"metrics": ("kid", "fod")}, "Expected metrics among 'kid', 'fid'"),
-        ({"num_images": 3}, "num_images of at least 4"),
+        ({"num_images": 3}, "Expected `num_images` to be an int of at least 4"),
         ({"samplers": {"x": "y"}}, "Unknown sampler"),
     ],
 )
@@ -204,17 +204,17 @@ def test_generation_goes_on_and_leaves_nothing_behind(model, tmp_path, monkeypat
     compute = Generation.compute
     done = []
 
-    def stop_after_two(self, key, callback):
+    def stop_after_two(self, key, *args):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(key)
-        return compute(self, key, callback)
+        return compute(self, key, *args)
 
     monkeypatch.setattr(Generation, "compute", stop_after_two)
     caplog.set_level("INFO", "kddim")
     with pytest.raises(KeyboardInterrupt):
         Generation(**options, sampler="ddpm").run(tmp_path / "a.npz")
-    assert "the same command goes on from here" in caplog.text
+    assert "run the same command again to continue" in caplog.text
     assert not (tmp_path / "a.npz").exists()
     monkeypatch.setattr(Generation, "compute", compute)
     Generation(**options, sampler="ddpm").run(tmp_path / "a.npz")
@@ -231,7 +231,7 @@ def test_an_unfinished_generation_with_other_settings_is_dropped(model, tmp_path
     folder = tmp_path / ".a.png.unfinished"
     Ledger(folder, {"other": 1}).record("from 0", {}, np.zeros(3))
     Generation(model=model, num_images=2, diffusion_steps=2).run(tmp_path / "a.png")
-    assert "was begun with other settings: it starts anew" in caplog.text
+    assert "an unfinished run has other settings and is discarded" in caplog.text
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -332,7 +332,7 @@ def test_bad_input_is_one_line(saved, arguments, message, capsys, tmp_path, monk
 
 
 def test_the_progress_counts_every_evaluation(model, tmp_path, monkeypatch):
-    """Heun's steps take two; the bar must end full."""
+    """A step of Heun takes two evaluations, and the bar must still end full."""
     from kddim.experiments import base
 
     counted = []
@@ -428,3 +428,33 @@ def test_dots_in_names(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "empty")
     assert command("generate", "../m.best.keras", "-n", 2, "--diffusion-steps", 1, "-o", ".") == 0
     assert (tmp_path / "empty" / "00001.png").exists()
+
+
+def test_records_keep_their_settings(model, reference, tmp_path):
+    """Runs of earlier versions resume only if the settings in their records stay the same."""
+    ddim = "DDIM(eta=0.0, times='uniform', clip=None)"
+    one = {"diffusion_steps": 2, "sampler": ddim}
+    grid = {"num_pairs": 1, "num_images": 2, "grid_size": 2}
+    expected = {
+        Consistency(model=model, num_images=2): {"num_images": 2, "sampler": ddim},
+        Interpolation(model=model, diffusion_steps=2, **grid): grid | one,
+        experiments.Animation(model=model, num_images=3, diffusion_steps=2): {"num_images": 3} | one,
+        Generation(model=model, num_images=3, diffusion_steps=2): (
+            {"num_images": 3} | one | {"batch_size": 3, "animate": False}
+        ),
+    }  # fmt: skip
+    for experiment, settings in expected.items():
+        recorded = Ledger(tmp_path, experiment.settings()).settings
+        shared = {
+            "experiment": experiment.name,
+            "model": fingerprint(model),
+            "schedule": str(model.schedule),
+            "seed": 0,
+            "dtype": "float32",
+        }
+        assert recorded == shared | settings
+    cells = make_sweep(model, reference, samplers={"a": "ddim"}).cells()
+    assert list(cells) == [f"{ddim}, 2 steps", f"{ddim}, 4 steps"]
+    assert list(Consistency(model=model, steps=(5, 2)).cells()) == ["2 steps", "5 steps"]
+    animated = Generation(model=model, num_images=5, batch_size=4, animate=True)
+    assert list(animated.cells()) == ["from 0", "from 4", "frames"]

@@ -344,7 +344,7 @@ def test_compile_defaults_are_those_of_the_example(model):
     assert isinstance(model.optimizer, keras.optimizers.AdamW)
     assert abs(float(model.optimizer.learning_rate) - 1e-3) < 1e-9
     assert model.optimizer.weight_decay == 1e-4
-    assert model.loss == "mean_absolute_error"
+    assert keras.losses.get(model.loss) is keras.losses.mean_absolute_error
 
 
 @pytest.mark.parametrize("loss", ["mse", keras.losses.mean_squared_error, keras.losses.Huber()])
@@ -459,7 +459,7 @@ def test_grids_and_eta_share_a_compiled_step(model):
         samplers.DDIM(eta=0.2), samplers.DDPM("large"), samplers.DDIM(clip=(-3, 3)),
     ):  # fmt: skip
         assert model.generate(1, 2, sampler, seed=0).shape == (1, 16, 16, 3)
-    assert len(model._compiled_steps) == 4  # plain, with fresh noise, DDPM, with clipping
+    assert len(model.sampling_denoiser().steps) == 4  # plain, with fresh noise, DDPM, with clipping
 
     class Halved(samplers.DDIM):
         def step(self, *args):

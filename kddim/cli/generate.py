@@ -39,8 +39,8 @@ def generate(
     """
     from kddim import runs
     from kddim.experiments import Animation, Generation
+    from kddim.experiments.image_files import check_images_output
     from kddim.files import check_output
-    from kddim.image_files import check_images_output
 
     output = Path(output)
     alone = animate and output.suffix.lower() in Animation.products

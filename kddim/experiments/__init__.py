@@ -1,4 +1,8 @@
-"""The paper's evidence for one's own model: each experiment one class, all one loop."""
+"""Experiments of the DDIM paper, repeated with a trained model.
+
+Each experiment is one class. All of them share the loop of `Experiment`, which keeps every
+result on disk and resumes an interrupted run.
+"""
 
 from kddim.experiments.base import Experiment
 from kddim.experiments.consistency import Consistency

@@ -1,4 +1,4 @@
-"""The loop that every experiment shares."""
+"""The loop that all experiments share, and the cells that it computes."""
 
 import abc
 import dataclasses
@@ -10,28 +10,58 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kddim import samplers, schedules
-from kddim.experiments.ledger import Ledger, fingerprint, unfinished
+from kddim.experiments.ledger import Ledger, fingerprint, precision, unfinished
 from kddim.files import check_output
 from kddim.model import DiffusionModel
 from kddim.progress import show_progress
+from kddim.recipe import Recipe
 
 log = logging.getLogger("kddim")
+
+# Numbers of a cell as JSON values, and its array if there is one to keep.
+Result = tuple[dict[str, Any], np.ndarray | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One part of an experiment: a number of images that one recipe samples.
+
+    Args:
+        recipe: How the images are sampled.
+        num_images: Number of images, at least 1.
+        options: More keyword arguments of `DiffusionModel.generate`, such as `start`.
+        passes: Number of times that each image goes through all steps.
+    """
+
+    recipe: Recipe
+    num_images: int
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    passes: int = 1
+
+    @property
+    def num_evaluations(self) -> int:
+        """Number of network calls, each of one batch."""
+        return self.passes * self.recipe.num_batch_evaluations(self.num_images)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment(abc.ABC):
-    """Evidence about one model, in cells that are computed one after the other.
+    """Base class of experiments, which compute their cells one after the other.
 
-    A subclass is a frozen dataclass that lists its options, checks them in
-    `__post_init__`, and defines the methods below; `run` does the rest: it tells the
-    budget, keeps each cell's result on the disk, and goes on where it was stopped.
+    A subclass is a frozen dataclass that lists its options and implements `cells`, `compute`
+    and `write`. The inherited `run` logs the cost, keeps the result of each cell on disk and
+    resumes an interrupted run. `__post_init__` checks the options that a `Recipe` has too, so
+    that a subclass only checks the others.
 
     Args:
-        model: what the experiment is about.
-        schedule: to sample on; None is the model's.
-        seed: of the noises.
-        batch_size: images computed at once.
+        model: Trained model that the experiment examines.
+        schedule: Name, configuration or `kddim.schedules.Schedule` to sample on. None is the
+            schedule of the model.
+        seed: Seed of the noises.
+        batch_size: Number of images per batch, at least 1.
+
+    Raises:
+        ValueError: If an option is out of range.
     """
 
     model: DiffusionModel
@@ -40,150 +70,157 @@ class Experiment(abc.ABC):
     batch_size: int = 64
 
     name: ClassVar[str]
-    # What the folder receives, by ending; an output of that ending is this file alone.
-    products: ClassVar[dict[str, str]] = {}
+    # Names of the files in the folder, by suffix. A run whose output is a file with such a
+    # suffix leaves only this file.
+    products: ClassVar[Mapping[str, str]] = {}
+    # Names of the subclass' options that decide the results.
+    recorded: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
-        if isinstance(self.batch_size, bool) or not self.batch_size >= 1:
-            raise ValueError(f"Expected `batch_size` of at least 1. Received: {self.batch_size}")
+        names = [f.name for f in dataclasses.fields(Recipe) if hasattr(self, f.name)]
+        checked = Recipe(**{name: getattr(self, name) for name in names})
+        self._set(**{name: getattr(checked, name) for name in names})
 
-    # What a subclass defines.
+    def _set(self, **options: Any) -> None:
+        """Replace options by their checked values. Only `__post_init__` may call this."""
+        for name, value in options.items():
+            object.__setattr__(self, name, value)  # the dataclass is frozen
 
     @abc.abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What decides the results beside the fields of this class, as JSON values."""
-
-    @abc.abstractmethod
-    def cells(self) -> dict[str, int]:
-        """Keys of the cells, usable as file names, with the batches that each evaluates.
+    def cells(self) -> dict[str, Cell]:
+        """Return the cells in the order of computing, by keys that can serve as file names.
 
         Raises:
-            ValueError: a setting that cannot be computed.
+            ValueError: If a cell cannot be computed.
         """
 
     @abc.abstractmethod
-    def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray | None]:
-        """One cell's numbers, and its array if there is one to keep.
+    def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Return the numbers of one cell, and its array or None.
+
+        Both are kept on disk.
 
         Args:
-            key: of the cell.
-            callback: to be given to `generate`, `encode` and their like.
+            key: Key of the cell.
+            cell: The cell.
+            callback: Callback to pass to `generate`, `encode` or `decode`.
         """
-
-    @abc.abstractmethod
-    def sampler_of(self, key: str) -> samplers.Sampler:
-        """The sampler of a cell."""
 
     @abc.abstractmethod
     def write(self, ledger: Ledger) -> None:
-        """Tables and pictures of the cells that are there, into the ledger's folder."""
+        """Write tables and pictures of the cells computed so far.
 
-    # What all experiments share.
+        Args:
+            ledger: Results so far. Files go into its folder.
+        """
 
     def run(
         self, output: str | os.PathLike, *, overwrite: bool = False, verbose: int = 0
     ) -> list[dict[str, Any]]:
-        """Computes the cells that are missing, and writes tables and pictures.
+        """Compute the missing cells, and write tables and pictures.
 
         Args:
-            output: folder to make, or one of the same experiment to go on with; or a
-                file of an ending in `products`, to have that one alone.
-            overwrite: starts anew, whatever is there.
-            verbose: 1 draws a progress bar.
+            output: Folder to create, or folder of an earlier run to resume. A path with a
+                suffix in `products` receives only that file.
+            overwrite: If true, ignore earlier results and start over.
+            verbose: 1 shows a progress bar, 0 logs lines only.
 
         Returns:
-            The cells' numbers, in the order of `cells`.
+            One row of numbers per cell, in the order of `cells`.
 
         Raises:
-            ValueError: something else is there, or the experiment with other settings,
-                and `overwrite` is not set; an ending that is none of `products`.
+            ValueError: If `overwrite` is false and the output holds something else, or the same
+                experiment with other settings. If the suffix is not in `products`.
         """
         output = Path(output)
-        ending = output.suffix[1:]  # v1.0 is a folder's name
+        ending = output.suffix[1:]
+        # Only letters make a file suffix: `v1.0` is the name of a folder.
         if not (ending.isascii() and ending.isalpha()) or output.is_dir():
-            ledger = Ledger(output, self.all_settings(), overwrite=overwrite)
-            hint = " without --overwrite" if overwrite else ""
-            return self._run_in(ledger, verbose, hint)
+            ledger = Ledger(output, self.settings(), overwrite=overwrite)
+            return self._run_in(ledger, verbose, " without --overwrite" if overwrite else "")
         if output.suffix.lower() not in self.products:
             raise ValueError(
                 f"Expected a folder, or a file ending {' or '.join(self.products)}. "
                 f"Received: {output}"
             )
         check_output(output, overwrite)
-        with unfinished(output, self.all_settings()) as ledger:
-            results = self._run_in(ledger, verbose)
+        with unfinished(output, self.settings()) as ledger:
+            rows = self._run_in(ledger, verbose)
             os.replace(ledger.folder / self.products[output.suffix.lower()], output)
-        return results
+        return rows
 
     def _run_in(self, ledger: Ledger, verbose: int, hint: str = "") -> list[dict[str, Any]]:
         cells = self.cells()
-        left = {key: batches for key, batches in cells.items() if key not in ledger}
+        left = {key: cell for key, cell in cells.items() if key not in ledger}
         what = f"{self.name}: {len(left)} of {len(cells)} parts to do"
-        budget = sum(left.values()), self.batch_size
+        evaluations = sum(cell.num_evaluations for cell in left.values())
+        batch_size = min(self.batch_size, max(cell.num_images for cell in cells.values()))
         try:
-            with show_progress(self.model, what, *budget, verbose) as progress:
-                for key in left:
-                    per_step = self.sampler_of(key).num_evaluations(1)
-                    result, array = self.compute(key, progress.callback(per_step))
+            with show_progress(self.model, what, evaluations, batch_size, verbose) as progress:
+                for key, cell in left.items():
+                    per_step = cell.recipe.sampler.num_evaluations(1)
+                    result, array = self.compute(key, cell, progress.callback(per_step))
                     ledger.record(key, result, array)
                     if words := summary(result):
                         progress.tell(f"{key}: {words}")
                     self.write(ledger)
         except KeyboardInterrupt:
-            log.info("stopped; the same command%s goes on from here", hint)
+            log.info("stopped: run the same command%s again to continue", hint)
             raise
         if not left:
             self.write(ledger)
-        return [ledger.cells[key] for key in cells]
+        return self.rows(ledger)
 
-    def all_settings(self) -> dict[str, Any]:
-        """What decides the results; a record of others is not gone on with."""
+    def settings(self) -> dict[str, Any]:
+        """Return all values that decide the results. A record with other values is not resumed."""
         return {
             "experiment": self.name,
             "model": fingerprint(self.model),
-            "schedule": str(self.sampling_schedule),
+            "schedule": str(self.schedule or self.model.schedule),
             "seed": self.seed,
-            "dtype": _dtype(self.model),
-        } | self.settings()
+            "dtype": precision(self.model),
+        } | {name: getattr(self, name) for name in self.recorded}
 
-    @property
-    def sampling_schedule(self) -> schedules.Schedule:
-        return self.model.schedule if self.schedule is None else schedules.get(self.schedule)
+    def rows(self, ledger: Ledger) -> list[dict[str, Any]]:
+        """Return the numbers of the cells computed so far, in the order of `cells`."""
+        return [ledger.cells[key] for key in self.cells() if key in ledger]
 
-    def generate(self, num_images: int, steps: int, sampler: Any, **kwargs: Any) -> np.ndarray:
-        """The model's images with this experiment's options."""
-        options = {"seed": self.seed, "batch_size": self.batch_size, "schedule": self.schedule}
-        return self.model.generate(num_images, steps, sampler, **options | kwargs)
+    def recipe(self, sampler: Any, diffusion_steps: int) -> Recipe:
+        """Return the recipe of a sampler and a number of steps, with this experiment's options.
 
-    def num_evaluations(self, sampler: samplers.Sampler, steps: int, num_images: int) -> int:
-        """Batches that the network sees, once the sampler is seen to take these steps."""
-        sampler.coefficients(sampler.rates(self.sampling_schedule, steps))
-        return sampler.num_evaluations(steps) * -(-num_images // self.batch_size)
+        Raises:
+            ValueError: If the sampler cannot take these steps on the schedule.
+        """
+        recipe = Recipe(sampler, diffusion_steps, self.schedule, self.seed, self.batch_size)
+        rates = recipe.sampler.rates(self.schedule or self.model.schedule, diffusion_steps)
+        recipe.sampler.coefficients(rates)
+        return recipe
+
+    def generate(self, cell: Cell, callback: Callable) -> np.ndarray:
+        """Return the images of a cell, `(num_images, height, width, channels)` in [0, 1]."""
+        options = {**cell.recipe.options, **cell.options}
+        return self.model.generate(cell.num_images, callback=callback, **options)
 
 
-def check_several(name: str, values: Any) -> tuple[int, ...]:
-    """Numbers of steps or images as a tuple of ints of at least 1.
+def check_several_steps(steps: Any) -> tuple[int, ...]:
+    """Return one or several numbers of steps as a tuple of ints.
+
+    Args:
+        steps: Int or iterable of ints.
 
     Raises:
-        ValueError: there is none, or one that is no such int, or one twice.
+        ValueError: If there is no number, one number twice, or one that is not an int of at
+            least 1.
     """
-    values = tuple(values) if isinstance(values, Iterable) else (values,)
-    counts = [hasattr(v, "__index__") and not isinstance(v, bool) and v >= 1 for v in values]
-    if not values or not all(counts) or len(set(values)) < len(values):
-        raise ValueError(
-            f"Expected `{name}` as different ints of at least 1. Received: {list(values)}"
-        )
-    return tuple(int(v) for v in values)
-
-
-def _dtype(model: DiffusionModel) -> str:
-    """The precision that the network was loaded with, which its file does not say."""
-    layers = model.ema_network._flatten_layers(include_self=False)
-    return ", ".join(sorted({layer.dtype_policy.name for layer in layers}))
+    steps = tuple(steps) if isinstance(steps, Iterable) else (steps,)
+    counts = [hasattr(s, "__index__") and not isinstance(s, bool) and s >= 1 for s in steps]
+    if not steps or not all(counts) or len(set(steps)) < len(steps):
+        raise ValueError(f"Expected `steps` as different ints of at least 1. Received: {steps}")
+    return tuple(int(s) for s in steps)
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """A cell's numbers in one line."""
+    """Return the floats of a row in one line, such as `kid 0.1234, seconds 5.6`."""
     return ", ".join(
         f"{key.replace('_', ' ')} {value:.4g}"
         for key, value in result.items()

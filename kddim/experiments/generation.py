@@ -1,4 +1,4 @@
-"""Generated images in files, computed in parts that can be taken up again."""
+"""Generated images and animations in files, computed in parts that can be resumed."""
 
 import dataclasses
 import os
@@ -7,144 +7,143 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kddim import samplers
 from kddim.animations import Recorder, save_animation
-from kddim.experiments.base import Experiment
+from kddim.checks import check_count
+from kddim.experiments.base import Cell, Experiment, Result
+from kddim.experiments.image_files import check_images_output, write_images
 from kddim.experiments.ledger import Ledger, unfinished
-from kddim.image_files import check_images_output, write_images
-from kddim.samplers.times import check_steps
 
-_SHOWN = 8  # images in the animation of many
+_SHOWN = 8  # images in the animation of a larger set
 _FRAMES = "frames"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Images(Experiment):
-    """What generation and animation share.
-
-    Args:
-        num_images: at least 1.
-        diffusion_steps: of generation.
-        sampler: of generation.
-
-    Raises:
-        ValueError: an option cannot be used.
-    """
-
     num_images: int = 18
     diffusion_steps: int = 20
     sampler: Any = "ddim"
 
+    recorded: ClassVar[tuple[str, ...]] = ("num_images", "diffusion_steps", "sampler")
+
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "sampler", samplers.get(self.sampler))
-        check_steps(self.diffusion_steps)
-        if self.num_images < 1:
-            raise ValueError(f"Expected `num_images` of at least 1. Received: {self.num_images}")
-        object.__setattr__(self, "batch_size", min(self.batch_size, self.num_images))
+        num_images = check_count("num_images", self.num_images)
+        self._set(num_images=num_images, batch_size=min(self.batch_size, num_images))
 
-    def sampler_of(self, key: str) -> samplers.Sampler:
-        return self.sampler
-
-    def frames(self, num_images: int, callback: Callable) -> np.ndarray:
-        """One grid of the first images a step, noisy above and predicted below."""
-        recorder = Recorder(self.model.denormalize, num_images, self.diffusion_steps)
+    def frames(self, cell: Cell, callback: Callable) -> Result:
+        """Return the number of frames, and the frames: one grid of a cell's images per step."""
+        recorder = Recorder(self.model.denormalize, cell.num_images, self.diffusion_steps)
 
         def record(*step: Any) -> None:
             callback(*step)
             recorder(*step)
 
-        options = {"batch_size": num_images, "callback": record}
-        self.generate(num_images, self.diffusion_steps, self.sampler, **options)
-        return np.stack(recorder.frames)
-
-    def settings(self) -> dict[str, Any]:
-        return {
-            "num_images": self.num_images,
-            "diffusion_steps": self.diffusion_steps,
-            "sampler": repr(self.sampler),
-        }
+        self.generate(cell, record)
+        return {"frames": len(recorder.frames)}, np.stack(recorder.frames)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generation(_Images):
-    """The images of a seed: a folder of PNG files, a grid, or an array.
+    """Images of a seed, as a folder of PNG files, one grid, or an array.
 
     Args:
-        animate: a folder receives `animation.gif` of the first 8 images too.
+        num_images: Number of images, at least 1.
+        diffusion_steps: Number of steps, at least 1.
+        sampler: Name, configuration or `kddim.samplers.Sampler`.
+        animate: If true, the folder also receives `animation.gif` of the first 8 images.
+
+    `Experiment` documents the other arguments.
+
+    Raises:
+        ValueError: If an option is unknown or out of range.
     """
 
     animate: bool = False
 
     name = "generation"
+    recorded = (*_Images.recorded, "batch_size", "animate")
 
     def run(
         self, output: str | os.PathLike, *, overwrite: bool = False, verbose: int = 0
     ) -> list[dict[str, Any]]:
-        """Generates, and writes the images when all are there.
+        """Generate the images, and write them once all are there.
 
         Args:
-            output: a folder (one PNG an image, and `grid.png`), a `.png` (the grid) or a
-                `.npz` (an array `images`, uint8).
-            overwrite: replaces files that are there.
-            verbose: 1 draws a progress bar.
+            output: Folder (one PNG file per image, and `grid.png`), `.png` file (the grid) or
+                `.npz` file (an array `images`, uint8).
+            overwrite: If true, replace existing files.
+            verbose: 1 shows a progress bar, 0 logs lines only.
 
         Returns:
-            One row a batch.
+            One row per batch.
 
         Raises:
-            ValueError: something is there and `overwrite` is not set; another ending.
+            ValueError: If the output exists and `overwrite` is false, or if it has another
+                suffix.
         """
         output = check_images_output(os.path.abspath(output), overwrite)
         if self.animate and output.suffix.lower() in (".png", ".npz"):
             raise ValueError(f"Expected a folder for images and animation. Received: {output}")
-        with unfinished(output, self.all_settings()) as ledger:
-            results = self._run_in(ledger, verbose)
+        with unfinished(output, self.settings()) as ledger:
+            rows = self._run_in(ledger, verbose)
             images = [ledger.array(key) for key in self.cells() if key != _FRAMES]
             write_images(np.concatenate(images), output, overwrite=overwrite)
             if self.animate:
                 save_animation(output / "animation.gif", list(ledger.array(_FRAMES)))
-        return results
+        return rows
 
-    def settings(self) -> dict[str, Any]:
-        return super().settings() | {"batch_size": self.batch_size, "animate": self.animate}
+    def cells(self) -> dict[str, Cell]:
+        recipe = self.recipe(self.sampler, self.diffusion_steps)
+        cells = {
+            f"from {start}": Cell(recipe, self.batch_size, {"start": start})
+            for start in range(0, self.num_images, self.batch_size)
+        }
+        if self.animate:
+            shown = min(_SHOWN, self.num_images)
+            cells[_FRAMES] = Cell(dataclasses.replace(recipe, batch_size=shown), shown)
+        return cells
 
-    def cells(self) -> dict[str, int]:
-        batches = self.num_evaluations(self.sampler, self.diffusion_steps, 1)
-        starts = range(0, self.num_images, self.batch_size)
-        cells = {f"from {start}": batches for start in starts}
-        return cells | ({_FRAMES: batches} if self.animate else {})
-
-    def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
+    def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
         if key == _FRAMES:
-            frames = self.frames(min(_SHOWN, self.num_images), callback)
-            return {"frames": len(frames)}, frames
-        start = int(key.split()[1])
-        images = self.generate(
-            self.batch_size, self.diffusion_steps, self.sampler, start=start, callback=callback
-        )[: self.num_images - start]
+            return self.frames(cell, callback)
+        start = cell.options["start"]
+        # The last batch is as large as the others, so that no step is compiled for it.
+        images = self.generate(cell, callback)[: self.num_images - start]
         return {"start": start, "images": len(images)}, images
 
     def write(self, ledger: Ledger) -> None:
-        """Nothing before the end: half of the images are no output."""
+        """Write nothing, because an incomplete set of images is no output."""
 
 
 class Animation(_Images):
-    """How images come about: noisy ones above, predicted ones below, one frame a step."""
+    """Animation of the sampling process, one frame per step.
+
+    The images of each step are drawn side by side, noisy ones above and predicted ones
+    below. The folder receives `animation.gif` and `animation.webp`.
+
+    Args:
+        num_images: Number of images, at least 1.
+        diffusion_steps: Number of steps, at least 1.
+        sampler: Name, configuration or `kddim.samplers.Sampler`.
+
+    `Experiment` documents the other arguments. All images form one batch.
+
+    Raises:
+        ValueError: If an option is unknown or out of range.
+    """
 
     name = "animation"
-    products: ClassVar[dict[str, str]] = {".gif": "animation.gif", ".webp": "animation.webp"}
+    products: ClassVar = {".gif": "animation.gif", ".webp": "animation.webp"}
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "batch_size", self.num_images)  # one batch shows them all
+        self._set(batch_size=self.num_images)
 
-    def cells(self) -> dict[str, int]:
-        return {_FRAMES: self.num_evaluations(self.sampler, self.diffusion_steps, self.num_images)}
+    def cells(self) -> dict[str, Cell]:
+        return {_FRAMES: Cell(self.recipe(self.sampler, self.diffusion_steps), self.num_images)}
 
-    def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
-        frames = self.frames(self.num_images, callback)
-        return {"frames": len(frames)}, frames
+    def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        return self.frames(cell, callback)
 
     def write(self, ledger: Ledger) -> None:
         for name in self.products.values():

@@ -1,4 +1,4 @@
-"""Images between images (DDIM paper, Sec. 5.3, Fig. 6; Appendix D.5)."""
+"""Images between images (DDIM paper, Sec. 5.3, Fig. 6; Appendix D.5, Fig. 12)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,30 +6,36 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kddim import latents, samplers
+from kddim import latents
 from kddim.animations import save_animation
-from kddim.experiments.base import Experiment
+from kddim.checks import check_count
+from kddim.experiments.base import Cell, Experiment, Result
 from kddim.experiments.ledger import Ledger
 from kddim.images import grid, save_png
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interpolation(Experiment):
-    """Images along arcs between noises, and between the four corners of a grid.
+    """Images along arcs between two noises, and on a grid between four noises.
 
-    The folder receives `strips.png` (one row a pair of noises), `grid.png`, and
-    `animation.gif` and `.webp`, in which all pairs walk from their first noise to their
-    second and back.
+    Noises are interpolated spherically. The folder receives `strips.png` with one row per
+    arc, `grid.png` with the four noises at its corners, and `animation.gif` and
+    `animation.webp`, in which all arcs are walked from the first noise to the second and
+    back. The arcs start and end at noises 0, 1, 2, ... of the seed; the corners are the
+    next four noises: top left, top right, bottom left, bottom right.
 
     Args:
-        num_pairs: arcs, at least 1.
-        num_images: along each arc, both ends among them; at least 2.
-        grid_size: rows and columns of the grid, at least 2.
-        diffusion_steps: of generation.
-        sampler: a deterministic one gives smooth paths.
+        num_pairs: Number of arcs, at least 1.
+        num_images: Number of images along each arc including both ends, at least 2.
+        grid_size: Number of rows and of columns of the grid, at least 2.
+        diffusion_steps: Number of steps, at least 1.
+        sampler: Name, configuration or `kddim.samplers.Sampler`. Paths are smooth only if it
+            is deterministic.
+
+    `Experiment` documents the other arguments.
 
     Raises:
-        ValueError: an option cannot be used.
+        ValueError: If an option is unknown or out of range.
     """
 
     num_pairs: int = 4
@@ -39,52 +45,28 @@ class Interpolation(Experiment):
     sampler: Any = "ddim"
 
     name = "interpolation"
-    products: ClassVar[dict[str, str]] = {
-        ".png": "strips.png",
-        ".gif": "animation.gif",
-        ".webp": "animation.webp",
-    }
+    products: ClassVar = {".png": "strips.png", ".gif": "animation.gif", ".webp": "animation.webp"}
+    recorded = ("num_pairs", "num_images", "grid_size", "diffusion_steps", "sampler")
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "sampler", samplers.get(self.sampler))
-        if min(self.num_images, self.grid_size) < 2 or self.num_pairs < 1:
-            raise ValueError(
-                "Expected num_pairs of at least 1, num_images and grid_size of at least 2. "
-                f"Received: {self.num_pairs}, {self.num_images}, {self.grid_size}"
-            )
-        object.__setattr__(
-            self,
-            "batch_size",
-            min(self.batch_size, max(self.num_pairs * self.num_images, self.grid_size**2)),
+        self._set(
+            num_pairs=check_count("num_pairs", self.num_pairs),
+            num_images=check_count("num_images", self.num_images, 2),
+            grid_size=check_count("grid_size", self.grid_size, 2),
         )
 
-    def settings(self) -> dict[str, Any]:
+    def cells(self) -> dict[str, Cell]:
+        recipe = self.recipe(self.sampler, self.diffusion_steps)
         return {
-            "num_pairs": self.num_pairs,
-            "num_images": self.num_images,
-            "grid_size": self.grid_size,
-            "diffusion_steps": self.diffusion_steps,
-            "sampler": repr(self.sampler),
-        }
-
-    def sampler_of(self, key: str) -> samplers.Sampler:
-        return self.sampler
-
-    def cells(self) -> dict[str, int]:
-        return {
-            key: self.num_evaluations(self.sampler, self.diffusion_steps, len(noises))
+            key: Cell(recipe, len(noises), {"initial_noise": noises})
             for key, noises in self._noises().items()
         }
 
-    def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
-        noises = self._noises()[key]
-        options = {"initial_noise": noises, "callback": callback}
-        images = self.generate(len(noises), self.diffusion_steps, self.sampler, **options)
-        return {"images": len(images)}, images
+    def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        return {"images": cell.num_images}, self.generate(cell, callback)
 
     def write(self, ledger: Ledger) -> None:
-        """Strips and their animation, and the grid, of the parts that are there."""
         if "strips" in ledger:
             strips = ledger.array("strips")
             save_png(ledger.folder / "strips.png", grid(strips, self.num_images))
@@ -96,7 +78,7 @@ class Interpolation(Experiment):
             save_png(ledger.folder / "grid.png", grid(ledger.array("grid"), self.grid_size))
 
     def _noises(self) -> dict[str, np.ndarray]:
-        """Strip after strip, and the grid row by row; its corners are noises of their own."""
+        """Return the noises of the strips, one strip after the other, and of the grid by rows."""
         shape, pairs = self.model.image_shape, self.num_pairs
         ends = latents.initial_noise(2 * pairs + 4, shape, self.seed)
         fractions = np.linspace(0.0, 1.0, self.num_images)

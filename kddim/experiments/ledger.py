@@ -1,7 +1,7 @@
-"""The record of an experiment: what it was asked, and what it has found so far.
+"""The record of an experiment: its settings, and the results found so far.
 
-An experiment writes each result when it has it. Stopped and started again with the same
-settings, it goes on where it was.
+Each result is written as soon as it is there. A run that was interrupted and started again
+with the same settings therefore continues from the last result.
 """
 
 import contextlib
@@ -23,18 +23,21 @@ from kddim.model import DiffusionModel
 
 log = logging.getLogger("kddim")
 
+_WAY_OUT = "Choose another output, or start over with --overwrite (overwrite=True)."
+
 
 class Ledger:
-    """An experiment's folder, with `record.json` and the arrays of its cells.
+    """Folder of an experiment, with `record.json` and the arrays of its cells.
 
     Args:
-        folder: made where it is missing. One that holds other things is refused, and so
-            is the record of an experiment with other settings.
-        settings: all that decides the results of cells, as JSON values.
-        overwrite: starts anew, whatever the folder holds.
+        folder: Folder of the experiment. It is created with the first result.
+        settings: Everything that decides the results, as JSON values or as objects that are
+            recorded by their `repr`.
+        overwrite: If true, ignore the contents of the folder and start over.
 
     Raises:
-        ValueError: the folder cannot serve; the message says which settings differ.
+        ValueError: If `overwrite` is false and the folder holds other things, a damaged
+            record, or the record of an experiment with other settings.
     """
 
     NAME = "record.json"
@@ -43,7 +46,7 @@ class Ledger:
         self, folder: str | os.PathLike, settings: Mapping[str, Any], *, overwrite: bool = False
     ):
         self.folder = Path(folder)
-        self.settings = json.loads(json.dumps(settings))
+        self.settings = json.loads(json.dumps(settings, default=repr))
         self.cells: dict[str, dict[str, Any]] = {}
         self._arrays: set[str] = set()
         record = None if overwrite else self._read()
@@ -61,10 +64,16 @@ class Ledger:
         return key in self.cells
 
     def record(self, key: str, result: Mapping[str, Any], array: np.ndarray | None = None) -> None:
-        """Keeps what a cell gave; on the disk when this returns."""
+        """Write the result of a cell to disk.
+
+        Args:
+            key: Key of the cell.
+            result: Numbers of the cell, as JSON values.
+            array: Array of the cell, or None.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.cells:
-            self._write()  # so that the folder is known to be this experiment's
+            self._write()  # marks the folder as this experiment's before anything else is in it
         if array is not None:
             path = self._array_path(key)
             path.parent.mkdir(exist_ok=True)
@@ -79,7 +88,7 @@ class Ledger:
         write_json(self.folder / self.NAME, content | {"versions": runs.versions()})
 
     def array(self, key: str) -> np.ndarray:
-        """The array that `record` was given with a cell."""
+        """Return the array that was recorded with a cell."""
         return np.load(self._array_path(key))
 
     def _array_path(self, key: str) -> Path:
@@ -104,8 +113,8 @@ class Ledger:
             sound = False
         if not sound:
             raise ValueError(
-                f"Expected the record of an experiment. Received: {path}, which is damaged. Choose "
-                "another output, or start anew with --overwrite (overwrite=True)."
+                f"Expected the record of an experiment. Received: {path}, which is damaged. "
+                + _WAY_OUT
             )
         return content
 
@@ -117,24 +126,28 @@ class Ledger:
         ]
         if differing:
             raise ValueError(
-                "Expected an output of the same experiment, to go on with it, or a new one. "
-                f"Received: {self.folder}, which has other settings ({'; '.join(differing)}). "
-                "Choose another output, or start anew with --overwrite (overwrite=True)."
+                "Expected a new output, or one of the same experiment to continue. Received: "
+                f"{self.folder}, which has other settings ({'; '.join(differing)}). {_WAY_OUT}"
             )
 
 
 @contextlib.contextmanager
 def unfinished(output: str | os.PathLike, settings: Mapping[str, Any]) -> Iterator[Ledger]:
-    """A ledger in a hidden folder beside an output, which is removed when all went well.
+    """Yield a ledger in a hidden folder beside an output, and remove the folder at the end.
 
-    What was left there by a run with other settings is dropped, after a line in the log.
+    If the block raises, the folder stays, so that the next run continues from it. A folder
+    that a run with other settings left there is discarded.
+
+    Args:
+        output: File or folder that the block writes.
+        settings: Settings of the experiment, as for `Ledger`.
     """
     output = Path(os.path.abspath(output))
     folder = output.with_name(f".{output.name}.unfinished")
     try:
         ledger = Ledger(folder, settings)
     except ValueError:
-        log.info("%s was begun with other settings: it starts anew", output)
+        log.info("%s: an unfinished run has other settings and is discarded", output)
         shutil.rmtree(folder)
         ledger = Ledger(folder, settings)
     yield ledger
@@ -142,14 +155,16 @@ def unfinished(output: str | os.PathLike, settings: Mapping[str, Any]) -> Iterat
 
 
 def fingerprint(model: DiffusionModel) -> str:
-    """A hash of what generation reads of a model: alike for models that generate alike."""
-    config = {k: v for k, v in model.get_config().items() if k not in ("name", "seed", "ema")}
+    """Return a hash of the weights and settings of a model that decide its images."""
+    config = {k: v for k, v in model.get_config().items() if k not in ("name", "seed", "ema", "dtype")}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    normalizer = model.normalizer
-    for variable in [
-        *model.ema_network.variables,
-        normalizer.adapt_mean,
-        normalizer.adapt_variance,
-    ]:
+    statistics = (model.normalizer.adapt_mean, model.normalizer.adapt_variance)
+    for variable in (*model.ema_network.variables, *statistics):
         digest.update(np.ascontiguousarray(to_numpy(variable.value)).tobytes())
     return digest.hexdigest()[:16]
+
+
+def precision(model: DiffusionModel) -> str:
+    """Return the names of the dtype policies of a network, which `fingerprint` leaves out."""
+    layers = model.ema_network._flatten_layers(include_self=False)
+    return ", ".join(sorted({layer.dtype_policy.name for layer in layers}))

@@ -1,4 +1,4 @@
-"""Images encoded and decoded again (DDIM paper, Sec. 5.4, Table 2)."""
+"""Real images, encoded and decoded again (DDIM paper, Sec. 5.4, Table 2)."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kddim import samplers
-from kddim.experiments.base import Experiment, check_several
+from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
 from kddim.experiments.tables import to_markdown, write_csv, write_markdown
 from kddim.images import check_images
@@ -15,26 +15,29 @@ from kddim.plots import plot_rows
 
 _SHOWN = 8  # images in the picture
 NOTES = (
-    "Mean squared error per dimension on [0, 1], with its standard error over the images; "
-    "and the standard deviation of the latents (that of noise is 1)."
+    "Error: mean squared error per dimension on [0, 1], with its standard error over the "
+    "images. Std of latents: standard deviation of the latents, which is 1 for pure noise."
 )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reconstruction(Experiment):
-    """The error of encoding and decoding, by the number of steps.
+    """Error of encoding and decoding real images, by the number of steps.
 
-    The folder receives `reconstruction.csv`, `reconstruction.md` (the paper's Table 2)
-    and `reconstruction.png` (the images above, their reconstructions below).
+    The folder receives `reconstruction.csv`, `reconstruction.md` (the paper's Table 2) and
+    `reconstruction.png` (real images in the first row, their reconstructions below).
 
     Args:
-        images: real ones, `(n, height, width, channels)` in [0, 1].
-        steps: numbers of steps.
-        sampler: a deterministic `kddim.samplers.DDIM`, or "ddim".
-        source: where the images are from, in words.
+        images: Real images, `(n, height, width, channels)` in [0, 1].
+        steps: Numbers of steps, each at least 1.
+        sampler: Deterministic sampler: "ddim" or a `kddim.samplers.DDIM` with `eta=0`.
+        source: Description of the images, which the record keeps.
+
+    `Experiment` documents the other arguments.
 
     Raises:
-        ValueError: an option cannot be used.
+        ValueError: If the images have another shape or range than the model's, or if an
+            option is unknown or out of range.
     """
 
     images: np.ndarray
@@ -43,59 +46,41 @@ class Reconstruction(Experiment):
     source: str = ""
 
     name = "reconstruction"
-    products: ClassVar[dict[str, str]] = {
-        ".csv": "reconstruction.csv",
-        ".md": "reconstruction.md",
-        ".png": "reconstruction.png",
-    }
+    products: ClassVar = {end: f"reconstruction{end}" for end in (".csv", ".md", ".png")}
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "images", check_images(self.images, self.model.image_shape))
-        object.__setattr__(self, "steps", check_several("steps", self.steps))
-        object.__setattr__(self, "sampler", samplers.get(self.sampler))
+        images = check_images(self.images, self.model.image_shape)
+        self._set(images=images, steps=check_several_steps(self.steps))
         samplers.inverse_of(self.sampler)
-        object.__setattr__(self, "batch_size", min(self.batch_size, len(self.images)))
 
     def settings(self) -> dict[str, Any]:
-        return {
+        return super().settings() | {
             "images": f"{len(self.images)}, {self.source}",
             "mean pixel": float(self.images.mean(dtype="float64")),
-            "sampler": repr(self.sampler),
+            "sampler": self.sampler,
         }
 
-    def sampler_of(self, key: str) -> samplers.Sampler:
-        return self.sampler
-
-    def cells(self) -> dict[str, int]:
+    def cells(self) -> dict[str, Cell]:
         return {
-            f"{steps} steps": 2 * self.num_evaluations(self.sampler, steps, len(self.images))
+            f"{steps} steps": Cell(self.recipe(self.sampler, steps), len(self.images), passes=2)
             for steps in self.steps
         }
 
-    def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], np.ndarray]:
-        """The error with a number of steps, and the reconstructions that are shown."""
-        steps = int(key.split()[0])
-        options = {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "schedule": self.schedule,
-            "callback": callback,
-        }
-        encoded = self.model.encode(self.images, steps, self.sampler, **options)
-        decoded = self.model.decode(encoded, steps, self.sampler, **options)
+    def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        options = {**cell.recipe.options, "callback": callback}
+        encoded = self.model.encode(self.images, **options)
+        decoded = self.model.decode(encoded, **options)
         errors = np.mean((decoded.astype("float64") - self.images) ** 2, axis=(1, 2, 3))
         return {
-            "diffusion_steps": steps,
+            "diffusion_steps": cell.recipe.diffusion_steps,
             "mean_squared_error": float(errors.mean()),
             "standard_error": _standard_error(errors),
             "latent_std": float(encoded.std(dtype="float64")),
         }, decoded[:_SHOWN]
 
     def write(self, ledger: Ledger) -> None:
-        """The table, and the first images above their reconstructions."""
-        keys = [key for key in self.cells() if key in ledger]
-        rows = [ledger.cells[key] for key in keys]
+        rows = self.rows(ledger)
         write_csv(ledger.folder / "reconstruction.csv", rows)
         table = to_markdown([
             {
@@ -108,11 +93,12 @@ class Reconstruction(Experiment):
         ])  # fmt: skip
         title = f"Reconstruction of {len(self.images)} images"
         write_markdown(ledger.folder / "reconstruction.md", title, {"Error": table}, NOTES)
-        pictures = [self.images[:_SHOWN], *(ledger.array(key) for key in keys)]
+        decoded = [ledger.array(key) for key in self.cells() if key in ledger]
         labels = ["real", *(f"S = {row['diffusion_steps']}" for row in rows)]
+        pictures = [self.images[:_SHOWN], *decoded]
         plot_rows(pictures, labels, ledger.folder / "reconstruction.png")
 
 
 def _standard_error(values: np.ndarray) -> float:
-    """Of the mean; NaN of one value, which tells nothing."""
+    """Return the standard error of the mean, or NaN for a single value."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

@@ -1,6 +1,7 @@
-"""Quality and cost over samplers and steps (DDIM paper, Table 1 and Sec. 5.1)."""
+"""Quality and cost over samplers and numbers of steps (DDIM paper, Table 1 and Sec. 5.1)."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -9,56 +10,59 @@ import keras
 import numpy as np
 
 from kddim import samplers as known_samplers
+from kddim.checks import check_count
 from kddim.evaluation import Reference, check_metrics
-from kddim.experiments.base import Experiment, check_several
+from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
 from kddim.experiments.tables import figure, to_markdown, write_csv, write_markdown
 from kddim.plots import plot_sweep
 
-# Of each metric, under its name in what `Reference.score` returns: as the literature has it.
+# For each metric, the entry of `Reference.score` that the literature gives beside it.
 DEVIATIONS = {"kid": "kid_subsets_std", "fid": "fid_std"}
 NOTES = (
     "KID: over all images, with its standard deviation over random subsets. FID: with its "
-    "standard error by the jackknife. Seconds are those of generating all images, once the "
-    "step is compiled."
+    "standard error by the jackknife. Seconds: time to generate all images, without "
+    "compilation."
 )
 
 
 def samplers_of_etas(etas: Sequence[float | str], times: Any = "uniform") -> dict[str, Any]:
-    """The samplers of the paper's Table 1, by the name of their row.
+    """Return the samplers of the paper's Table 1, by the names of their rows.
 
     Args:
-        etas: numbers, of `DDIM(eta)`, or "large": DDPM with the larger variance, the
-            paper's sigma-hat.
-        times: their grid.
+        etas: Values of eta, each for a `DDIM(eta)`, or the word "large" for the DDPM sampler
+            with the larger variance, which the paper calls sigma-hat.
+        times: Time grid of the samplers.
     """
-    return {
-        "sigma-hat" if eta == "large" else f"eta={float(eta):.12g}": (
-            known_samplers.DDPM(variance="large", times=times)
-            if eta == "large"
-            else known_samplers.DDIM(eta=float(eta), times=times)
-        )
-        for eta in etas
-    }
+    found: dict[str, Any] = {}
+    for eta in etas:
+        if eta == "large":
+            found["sigma-hat"] = known_samplers.DDPM(variance="large", times=times)
+        else:
+            found[f"eta={float(eta):.12g}"] = known_samplers.DDIM(eta=float(eta), times=times)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep(Experiment):
-    """Scores a model with each of some samplers at each of some numbers of steps.
+    """Scores of a model with several samplers at several numbers of steps.
 
-    All settings start from the same noises. The folder receives `sweep.csv` (one row a
-    setting), `sweep.md` (one row a sampler, one column a number of steps, as in the
-    paper's Table 1) and `sweep.png` (quality, and seconds, against steps).
+    All images start from the same noises. The folder receives `sweep.csv` with one row per
+    sampler and number of steps, `sweep.md` with one table per metric (samplers down, steps
+    across, as in the paper's Table 1), and `sweep.png`, which plots metrics and seconds
+    against the number of steps.
 
     Args:
-        reference: the real images, see `kddim.evaluation.make_reference`.
-        samplers: samplers or their names, by the names of their rows.
-        steps: numbers of steps.
-        num_images: generated for each setting, at least 4.
-        metrics: "kid", "fid", or both.
+        reference: Features of real images, as `kddim.evaluation.make_reference` returns them.
+        samplers: Samplers, or their names or configurations, by the names of their rows.
+        steps: Numbers of steps, each at least 1.
+        num_images: Number of images to generate for each row, at least 4.
+        metrics: Names of metrics: "kid", "fid" or both.
+
+    `Experiment` documents the other arguments.
 
     Raises:
-        ValueError: an option cannot be used.
+        ValueError: If an option is unknown or out of range.
 
     Example:
         >>> reference = kddim.evaluation.make_reference("digits", model.image_shape)
@@ -73,121 +77,101 @@ class Sweep(Experiment):
     metrics: Sequence[str] = ("kid",)
 
     name = "sweep"
-    products: ClassVar[dict[str, str]] = {
-        ".csv": "sweep.csv",
-        ".md": "sweep.md",
-        ".png": "sweep.png",
-    }
+    products: ClassVar = {".csv": "sweep.csv", ".md": "sweep.md", ".png": "sweep.png"}
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "steps", check_several("steps", self.steps))
-        object.__setattr__(self, "metrics", check_metrics(self.metrics))
-        chosen = {name: known_samplers.get(sampler) for name, sampler in self.samplers.items()}
-        object.__setattr__(self, "samplers", chosen)
-        if set(self.metrics) - set(DEVIATIONS) or not chosen or self.num_images < 4:
+        num_images = check_count("num_images", self.num_images, 4)
+        self._set(
+            samplers={name: known_samplers.get(s) for name, s in self.samplers.items()},
+            steps=check_several_steps(self.steps),
+            num_images=num_images,
+            metrics=check_metrics(self.metrics),
+            batch_size=min(self.batch_size, num_images),
+        )
+        if set(self.metrics) - set(DEVIATIONS) or not self.samplers:
             raise ValueError(
-                "Expected metrics among 'kid' and 'fid', at least one sampler, and num_images of "
-                f"at least 4. Received: metrics={self.metrics}, samplers={list(chosen)}, "
-                f"num_images={self.num_images}"
+                "Expected metrics among 'kid' and 'fid', and at least one sampler. "
+                f"Received: metrics={self.metrics}, samplers={list(self.samplers)}"
             )
-        object.__setattr__(self, "batch_size", min(self.batch_size, self.num_images))
 
     def settings(self) -> dict[str, Any]:
-        # Seconds are those of a backend and a batch size.
+        # Seconds depend on the backend and the batch size.
         cost = {"backend": keras.backend.backend(), "batch_size": self.batch_size}
-        return self.reference.protocol(self.num_images, self.metrics) | cost
+        protocol = self.reference.protocol(self.num_images, self.metrics)
+        return super().settings() | protocol | cost
 
-    def cells(self) -> dict[str, int]:
+    def cells(self) -> dict[str, Cell]:
         return {
-            key: self.num_evaluations(self.samplers[name], steps, self.num_images)
-            for key, (name, steps) in self._settings_of_cells().items()
+            self._key(name, steps): Cell(self.recipe(sampler, steps), self.num_images)
+            for (name, sampler), steps in itertools.product(self.samplers.items(), self.steps)
         }
 
     def _key(self, name: str, steps: int) -> str:
-        """A name of a row may come to mean another sampler; what a sampler is does not."""
+        # A later run may give the name of a row to another sampler.
         return f"{self.samplers[name]}, {steps} steps"
 
-    def _settings_of_cells(self) -> dict[str, tuple[str, int]]:
-        return {self._key(name, s): (name, s) for name in self.samplers for s in self.steps}
-
-    def sampler_of(self, key: str) -> known_samplers.Sampler:
-        return self.samplers[self._settings_of_cells()[key][0]]
-
-    def compute(self, key: str, callback: Callable) -> tuple[dict[str, Any], None]:
-        """One setting's scores, and the seconds that its images took."""
-        name, steps = self._settings_of_cells()[key]
-        sampler = self.samplers[name]
-        # One step compiles, so that the seconds are those of sampling alone.
-        self.generate(self.batch_size, steps, sampler, callback=lambda *_: True)
+    def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        # The first step compiles, so it is taken before the clock starts.
+        first_batch = dataclasses.replace(cell, num_images=self.batch_size)
+        self.generate(first_batch, lambda *_: True)
         start = time.perf_counter()
-        images = self.generate(self.num_images, steps, sampler, callback=callback)
+        images = self.generate(cell, callback)
         seconds = time.perf_counter() - start
         scores = self.reference.score(images, self.metrics, self.batch_size)
-        row: dict[str, Any] = {
+        steps = cell.recipe.diffusion_steps
+        names = [name for metric in self.metrics for name in (metric, DEVIATIONS[metric])]
+        return {
             "diffusion_steps": steps,
-            "num_evaluations": sampler.num_evaluations(steps),
-        }
-        for metric in self.metrics:
-            row |= {metric: scores[metric], DEVIATIONS[metric]: scores[DEVIATIONS[metric]]}
-        return row | {"seconds": round(seconds, 3)}, None
+            "num_evaluations": cell.recipe.sampler.num_evaluations(steps),
+            **{name: scores[name] for name in names},
+            "seconds": round(seconds, 3),
+        }, None
 
-    def run(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """As `Experiment.run`; one row a sampler and number of steps."""
-        return self._rows(dict(zip(self.cells(), super().run(*args, **kwargs))))
-
-    def _rows(self, cells: Mapping[str, Any]) -> list[dict[str, Any]]:
-        pairs = [(name, steps) for name in self.samplers for steps in self.steps]
+    def rows(self, ledger: Ledger) -> list[dict[str, Any]]:
+        """Return the results so far, one row per sampler and number of steps."""
         return [
-            {"sampler": name} | cells[self._key(name, steps)]
-            for name, steps in pairs
-            if self._key(name, steps) in cells
+            {"sampler": name} | ledger.cells[self._key(name, steps)]
+            for name, steps in itertools.product(self.samplers, self.steps)
+            if self._key(name, steps) in ledger
         ]
 
     def write(self, ledger: Ledger) -> None:
-        """Tables and plot of the settings that are there."""
-        rows = self._rows(ledger.cells)
+        rows = self.rows(ledger)
         write_csv(ledger.folder / "sweep.csv", rows)
         protocol = [f"- {k.replace('_', ' ')}: {v}" for k, v in ledger.settings.items()]
         notes = "\n".join([NOTES, *self._linearity(rows), "", *protocol])
         write_markdown(ledger.folder / "sweep.md", "Samplers and steps", self.tables(rows), notes)
-        plot_sweep(
-            rows,
-            {m: DEVIATIONS[m] for m in self.metrics},
-            ledger.folder / "sweep.png",
-            title=self._title(),
-        )
+        metrics = {metric: DEVIATIONS[metric] for metric in self.metrics}
+        title = f"{self.num_images} images, encoder {self.reference.encoder.description}"
+        plot_sweep(rows, metrics, ledger.folder / "sweep.png", title)
 
     def tables(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        """Markdown tables of rows that `run` gave: one a metric, and one of seconds."""
+        """Return one Markdown table per metric and one of seconds, by heading.
+
+        Args:
+            rows: Rows as `run` returns them.
+        """
         tables = {metric.upper(): self._table(rows, metric) for metric in self.metrics}
         return tables | {"Seconds": self._table(rows, "seconds")}
 
     def _table(self, rows: Sequence[Mapping[str, Any]], column: str) -> str:
-        """One line a sampler, one column a number of steps."""
-        found = {(row["sampler"], row["diffusion_steps"]): row for row in rows}
-        lines = []
-        for name in self.samplers:
-            line: dict[str, Any] = {"sampler": name}
-            for steps in self.steps:
-                row = found.get((name, steps))
-                line[f"S={steps}"] = (
-                    figure(row[column], row.get(DEVIATIONS.get(column, ""))) if row else ""
-                )
-            lines.append(line)
-        return to_markdown(lines)
+        """Return a table of one column of `rows`, with samplers down and steps across."""
+        deviation = DEVIATIONS.get(column, "")
+        found = {
+            (row["sampler"], row["diffusion_steps"]): figure(row[column], row.get(deviation))
+            for row in rows
+        }
+        return to_markdown([
+            {"sampler": name} | {f"S={steps}": found.get((name, steps), "") for steps in self.steps}
+            for name in self.samplers
+        ])  # fmt: skip
 
     def _linearity(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """How well a straight line fits seconds over steps, as the paper's Sec. 5.1 says."""
+        """Return a line on how well seconds are linear in steps (Sec. 5.1), if there is one."""
         found = []
         for name in self.samplers:
-            line = [row for row in rows if row["sampler"] == name]
-            if len(line) < 3:
-                continue
-            steps, seconds = ([row[key] for row in line] for key in ("diffusion_steps", "seconds"))
-            fit = np.corrcoef(steps, seconds)[0, 1] ** 2
-            found.append(f"{name} {fit:.4f}")
+            line = [(r["diffusion_steps"], r["seconds"]) for r in rows if r["sampler"] == name]
+            if len(line) >= 3:
+                found.append(f"{name} {np.corrcoef(line, rowvar=False)[0, 1] ** 2:.4f}")
         return [f"Seconds over steps, r² of a straight line: {', '.join(found)}."] if found else []
-
-    def _title(self) -> str:
-        return f"{self.num_images} images, encoder {self.reference.encoder.description}"

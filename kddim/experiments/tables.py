@@ -1,4 +1,4 @@
-"""Tables as CSV, and as Markdown."""
+"""Tables as CSV and Markdown files."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -10,34 +10,42 @@ from tabulate import tabulate
 from kddim.files import atomic_write
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Writes rows of equal keys, whole or not at all."""
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a CSV file as a whole or not at all.
+
+    Args:
+        path: File to write.
+        rows: At least one row. All rows have the keys of the first.
+    """
     with atomic_write(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    return path
 
 
-def write_markdown(path: Path, title: str, tables: Mapping[str, str], notes: str) -> Path:
-    """Writes tables under their headings, whole or not at all.
+def write_markdown(path: Path, title: str, tables: Mapping[str, str], notes: str) -> None:
+    """Write a page of tables as a whole or not at all.
 
     Args:
-        path: file to write.
-        title: of the page.
-        tables: heading to `to_markdown`'s text.
-        notes: what the figures mean; stands at the end.
+        path: File to write.
+        title: Title of the page.
+        tables: Tables as `to_markdown` returns them, by heading.
+        notes: Explanation of the figures, for the end of the page.
     """
     parts = [f"# {title}"]
     for heading, table in tables.items():
         parts += [f"## {heading}", table]
     with atomic_write(path) as partial:
         partial.write_text("\n\n".join([*parts, notes]) + "\n")
-    return path
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of equal keys as a Markdown table; numbers and words stand as they are given."""
+    """Return a Markdown table.
+
+    Args:
+        rows: At least one row. All rows have the keys of the first, which form the header.
+            Values are not formatted again: a string such as "0.10" stays as it is.
+    """
     return tabulate(
         [list(row.values()) for row in rows],
         headers=list(rows[0]),
@@ -47,6 +55,11 @@ def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def figure(value: float, deviation: float | None = None) -> str:
-    """A figure to four significant digits, with its deviation to two."""
+    """Return a figure with four significant digits, such as `0.1234 ± 0.0056`.
+
+    Args:
+        value: The figure.
+        deviation: Its standard error or deviation, shown with two significant digits.
+    """
     text = f"{value:.4g}"
     return text if deviation is None else f"{text} ± {deviation:.2g}"

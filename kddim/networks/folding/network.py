@@ -1,8 +1,6 @@
 """The folded form of a network, with weights of its own."""
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -76,31 +74,3 @@ class FoldedNetwork:
             unused.append(sorted(keys))
             kept |= keys
         return unused[::-1]
-
-
-class FoldedNetworks:
-    """The folded form of the latest network; no attribute that Keras would track and save.
-
-    `current` is the network to use while this thread samples, else None.
-    """
-
-    def __init__(self):
-        self._current: dict[int, FoldedNetwork | None] = {}  # by thread
-        self._all: list[FoldedNetwork] = []  # kept: compiled steps are known by their `id`
-
-    @property
-    def current(self) -> FoldedNetwork | None:
-        return self._current.get(threading.get_ident())
-
-    @contextlib.contextmanager
-    def sampling(self, network: keras.Model, compile_step: Callable) -> Iterator[FoldedNetwork]:
-        """Makes the folded form `current`, with the weights that the network has now."""
-        if not self._all or self._all[-1].original is not network:
-            self._all.append(FoldedNetwork(network, compile_step))
-        self._all[-1].refresh()
-        thread, before, folded = threading.get_ident(), self.current, self._all[-1]
-        self._current[thread] = folded
-        try:
-            yield folded
-        finally:
-            self._current[thread] = before

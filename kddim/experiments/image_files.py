@@ -1,4 +1,4 @@
-"""Generated images to files: what `kddim generate` calls."""
+"""Image sets as files: a folder of PNG files, one grid, or an array."""
 
 import math
 import os
@@ -14,10 +14,15 @@ from kddim.images import grid, save_png, to_uint8
 
 
 def check_images_output(path: str | os.PathLike, overwrite: bool) -> Path:
-    """A path for images: a folder, a `.png` (grid) or a `.npz` file.
+    """Return `path` if images can be written to it.
+
+    Args:
+        path: Folder, `.png` file (a grid) or `.npz` file (an array).
+        overwrite: If true, something may be there already.
 
     Raises:
-        ValueError: it exists and `overwrite` is not set, or has another ending.
+        ValueError: If something is there already and `overwrite` is false, if `path` names a
+            file but is a folder (or the reverse), or if its suffix is another one.
     """
     path = check_output(path, overwrite)
     file_wanted = path.suffix.lower() in (".png", ".npz")
@@ -32,16 +37,16 @@ def check_images_output(path: str | os.PathLike, overwrite: bool) -> Path:
 
 
 def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
-    """Writes images as one of three forms, whole or not at all.
+    """Write images in one of three forms, as a whole or not at all.
 
     Args:
-        images: `(n, height, width, channels)` floats in [0, 1].
-        path: ending `.png`: one grid; ending `.npz`: an array `images`, uint8; else a
-            folder with `00000.png`, `00001.png` ... and `grid.png`.
-        overwrite: replaces files of these names.
+        images: Float images `(n, height, width, channels)` in [0, 1].
+        path: `.png` file for one grid, `.npz` file for a uint8 array `images`, or folder for
+            `00000.png`, `00001.png`, ... and `grid.png`.
+        overwrite: If true, replace existing files of these names.
 
     Returns:
-        The path.
+        `path`.
     """
     path = check_images_output(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +68,14 @@ def _write_folder(images: np.ndarray, path: Path, columns: int) -> None:
             save_png(partial / f"{index:05d}.png", pixels)
         save_png(partial / "grid.png", grid(images, columns))
         if path.exists():
-            # Of an earlier, larger set none may stay among the new images.
+            # An earlier, larger set must not leave images among the new ones.
             for old in path.glob("*.png"):
                 if re.fullmatch(r"\d{5,}\.png", old.name):
                     old.unlink()
             for file in partial.iterdir():
                 os.replace(file, path / file.name)
         else:
-            partial.chmod(0o755)  # a temporary folder is its owner's alone
+            partial.chmod(0o755)  # `mkdtemp` makes folders that only their owner can read
             partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

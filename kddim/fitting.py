@@ -1,0 +1,255 @@
+"""Keras' hooks of a model that trains: images to a loss, with an objective."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kddim import backend
+from kddim.checks import check_batch
+from kddim.denoiser import override_of
+from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
+from kddim.objective import Regression
+
+
+class Fitting(keras.Model):
+    """Methods that Keras calls in `compile`, `fit`, `evaluate` and `predict`.
+
+    They hold no state. The class that inherits them provides the attributes below.
+    """
+
+    image_shape: tuple[int, int, int]
+    network: Any
+    normalizer: Any
+    schedule: Any
+    diffusion_schedule: Callable[[Any], tuple[Any, Any]]
+    denoise: Callable[..., tuple[Any, Any]]
+    denormalize: Callable[[Any], Any]
+    loss_type: str
+    objective: Any
+    seed_generator: keras.random.SeedGenerator
+    validation_seed_generator: keras.random.SeedGenerator
+    noise_loss_tracker: keras.metrics.Metric
+    image_loss_tracker: keras.metrics.Metric
+    update_average: Callable[[], None]
+
+    def compile(
+        self, optimizer: Any = None, loss: Any = None, *, objective: Any = None, **kwargs: Any
+    ) -> None:
+        """Configure training, like `keras.Model.compile`.
+
+        Args:
+            optimizer: Keras optimiser. None is the keras.io example's
+                `AdamW(learning_rate=1e-3, weight_decay=1e-4)`.
+            loss: Keras loss per pixel. None is the example's mean absolute error, which is
+                `sqrt(2 / pi) = 0.798` for a network that predicts zero noise.
+            objective: Training objective, such as a `kddim.objective.Regression`: the
+                quantities that the loss compares, and the noises and times of a step. None
+                is `Regression(loss_type)`.
+            **kwargs: Other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `metrics` are given. The logs are `loss`, `n_loss` and `i_loss`, and
+                image metrics are callbacks (`kddim.callbacks.KIDCallback`).
+        """
+        metrics = kwargs.get("metrics") or kwargs.get("weighted_metrics")
+        if metrics:
+            raise ValueError(
+                "Expected no `metrics`: the losses of noise and image are tracked already, and "
+                "image metrics are callbacks, such as kddim.callbacks.KIDCallback. "
+                f"Received: {metrics}"
+            )
+        if optimizer is None:
+            optimizer = keras.optimizers.AdamW(learning_rate=1e-3, weight_decay=1e-4)
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if kwargs.get("auto_scale_loss", True) and _uses_float16(self.network) and not scaled:
+            # Keras looks at the policy of the model, which is float32 here.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        # A function, so that the keras.io example's `train_step` can call `self.loss`.
+        loss = keras.losses.mean_absolute_error if loss is None else loss
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        self.objective = objective or Regression(self.loss_type)
+        self._pixel_loss = keras.losses.get(loss)
+        if not self.optimizer.built:  # so that a file saved before training is complete
+            self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return the arguments of `compile`, serialised; the objective if it has a config."""
+        config = super().get_compile_config()
+        if config and hasattr(self.objective, "get_config"):
+            config["objective"] = keras.saving.serialize_keras_object(self.objective)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile with the arguments that `get_compile_config` returned."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def call(self, images: Any, training: bool = False) -> dict[str, Any]:
+        """Mix images with noise at drawn times, and denoise them.
+
+        Args:
+            images: Images in [0, 1], `(batch, height, width, channels)`.
+            training: If true, draws fresh noises and times and uses `network`. If false, uses
+                the EMA network, with noises fixed by the seed and times that are stratified
+                over the schedule, unless `draw` is overridden.
+
+        Returns:
+            Tensors by name, as `objective.examples` returns them.
+        """
+        check_batch("images", getattr(images_of(images), "shape", ()), self.image_shape)
+        images = self.normalizer(images)
+        if training or override_of(self, Fitting.draw):
+            noises, times = self.draw(images)
+        else:
+            seeds = self.validation_seed_generator
+            noises, times = self.objective.draw_validation(images, self.schedule, seeds)
+
+        def denoise(noisy_images, noise_rates, signal_rates):
+            return self.denoise(noisy_images, noise_rates, signal_rates, training=training)
+
+        return self.objective.examples(denoise, self.diffusion_schedule, images, noises, times)
+
+    def draw(self, images: Any) -> tuple[Any, Any]:
+        """Draw the noises and times of one training step.
+
+        Backends draw different numbers from one seed. Override this method to train and
+        validate on noises and times of your own.
+
+        Args:
+            images: Normalised images, `(batch, height, width, channels)`.
+
+        Returns:
+            Standard normal noises of the shape of the images, and diffusion times
+            `(batch, 1, 1, 1)`.
+        """
+        return self.objective.draw(images, self.schedule, self.seed_generator)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the loss of the objective, plus the regularisation of the network."""
+        if sample_weight is not None:
+            raise ValueError("Expected no sample_weight: every image weighs the same.")
+        loss = self.objective.loss(y_pred, self._pixel_loss)
+        return loss + sum(self.losses) if self.losses else loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Update `n_loss` and `i_loss`, the losses of noise and image."""
+        batch_size = ops.shape(y_pred["images"])[0]
+        for tracker, kind in (
+            (self.noise_loss_tracker, "noises"),
+            (self.image_loss_tracker, "images"),
+        ):
+            loss = ops.mean(self._pixel_loss(y_pred[kind], y_pred["pred_" + kind]))
+            tracker.update_state(loss, sample_weight=batch_size)
+        return self.get_metrics_result()
+
+    def train_step(self, *args: Any) -> Any:
+        """Run one step of the objective, then update the moving average."""
+        result = super().train_step(*args)
+        return backend.update_after_train_step(self, result, self.update_average)
+
+    def predict_step(self, *args: Any) -> Any:
+        """Return the predicted images of one batch, normalised."""
+        result = super().predict_step(*args)
+        if isinstance(result, tuple):  # with JAX, the state is behind them
+            return result[0]["pred_images"], result[1]
+        return result["pred_images"]
+
+    def make_train_function(self, *args: Any, **kwargs: Any) -> Any:
+        """Compile `train_step`, once the normaliser is adapted."""
+        self._check_adapted()
+        return super().make_train_function(*args, **kwargs)
+
+    def make_test_function(self, *args: Any, **kwargs: Any) -> Any:
+        """Compile `test_step`, once the normaliser is adapted."""
+        self._check_adapted()
+        return super().make_test_function(*args, **kwargs)
+
+    def make_predict_function(self, *args: Any, **kwargs: Any) -> Any:
+        """Compile `predict_step`, once the normaliser is adapted."""
+        self._check_adapted()
+        return super().make_predict_function(*args, **kwargs)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train on batches of images, like `keras.Model.fit`.
+
+        Args:
+            x: Images in [0, 1]: a NumPy array or tensor, `tf.data`, `keras.utils.PyDataset`, or
+                a torch `DataLoader`. Labels beside them are ignored.
+            *args: Other arguments of `keras.Model.fit`.
+            **kwargs: Other arguments of `keras.Model.fit`.
+
+        Returns:
+            Keras' `History`, with `loss` (the quantity that is minimised), `n_loss` and
+            `i_loss` (the losses of noise and image), and `val_` in front for validation.
+            With the default objective `loss` equals `n_loss`.
+
+        Raises:
+            ValueError: If `model.normalizer` was not adapted, or if the images have another
+                size than those of the model or leave [0, 1]. All images of an array are
+                checked, and the first batch of a data set.
+        """
+        x = self._checked(x, kwargs)
+        validation_data = kwargs.get("validation_data")
+        if isinstance(validation_data, tuple):
+            self._checked(validation_data[0], {})
+        elif validation_data is not None:
+            kwargs["validation_data"] = self._checked(validation_data, {})
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measure the losses of the EMA network, like `keras.Model.evaluate`.
+
+        The noises are fixed by the seed and the times stratified, so that the same images give
+        the same losses at each call.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked its own
+            x = self._checked(x, kwargs)
+        self._restart_validation()
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Add noise to images and return the images that the EMA network predicts.
+
+        One evaluation per image, with the noises and times of validation: the picture of what
+        `evaluate` measures. `generate` makes new images, and `reconstruct` encodes and
+        decodes.
+
+        Args:
+            x: Images in [0, 1], as in `fit`.
+            *args: Other arguments of `keras.Model.predict`.
+            **kwargs: Other arguments of `keras.Model.predict`.
+
+        Returns:
+            NumPy float32 images in [0, 1], of the shape of the given images.
+        """
+        self._restart_validation()
+        normalised = super().predict(self._checked(x, kwargs), *args, **kwargs)
+        return backend.to_numpy(self.denormalize(normalised))
+
+    def _restart_validation(self) -> None:
+        state = self.validation_seed_generator.state
+        state.assign(ops.convert_to_tensor([0, 0], dtype=state.dtype))
+
+    def _checked(self, data: Any, options: dict[str, Any]) -> Any:
+        """Return `data` as Keras takes it, after a look at its first batch."""
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(f"Expected no {name}: every image weighs the same.")
+        batch = first_batch(data)
+        if batch is not None:
+            check_images(batch, self.image_shape)
+        return with_batches_in_tuples(data)
+
+    def _check_adapted(self) -> None:
+        if not self.normalizer.adapted:
+            raise ValueError(
+                "Expected a normaliser that knows the mean and variance of the data. Received: "
+                "one that was not adapted. Call `model.normalizer.adapt(images)` first."
+            )
+
+
+def _uses_float16(network: keras.Model) -> bool:
+    return any(layer.compute_dtype == "float16" for layer in network._flatten_layers())

@@ -1,0 +1,190 @@
+"""Generation: noise to images through any denoise callable, compiled and in batches."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kddim import backend, predictions
+from kddim.networks.folding import FoldedNetwork
+from kddim.recipe import Recipe
+from kddim.samplers import Sampler
+from kddim.schedules import Schedule
+
+log = logging.getLogger("kddim")
+
+
+class CompiledDenoiser:
+    """A denoise callable with its compiled sampling steps.
+
+    Args:
+        denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises, pred_images)`, a
+            denoiser as samplers take it. A guidance that wraps a denoiser is one too.
+        variables: Keras variables that `denoise` reads.
+    """
+
+    def __init__(self, denoise: Callable, variables: Sequence[Any] = ()):
+        self.denoise = denoise
+        self.variables = list({id(v): v for v in variables}.values())
+        self.steps: dict[Any, Callable] = {}
+
+    def refresh(self) -> None:
+        """Prepare for sampling with the values that the variables have now."""
+
+    def compile_step(self, sampler: Sampler) -> Callable[[Callable], Callable]:
+        """Return the function that compiles a step of `sampler`, once per `compile_key`."""
+
+        def compile_once(step: Callable) -> Callable:
+            key = sampler.compile_key
+            if key not in self.steps:
+                self.steps[key] = backend.compile_step(step, self.variables)
+            return self.steps[key]
+
+        return compile_once
+
+
+class FoldedDenoiser(CompiledDenoiser):
+    """The denoiser of a network that is folded for sampling.
+
+    Args:
+        network: Keras model `[noisy_images, noise_variances] -> prediction`.
+        prediction_type: Quantity that the network predicts: "noise", "image" or "velocity".
+    """
+
+    def __init__(self, network: keras.Model, prediction_type: str):
+        folded = FoldedNetwork(network, backend.compile_step)
+        super().__init__(_FoldedDenoise(folded, prediction_type), folded.variables)
+        self.refresh = folded.refresh  # type: ignore[method-assign]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _FoldedDenoise:
+    network: FoldedNetwork
+    prediction_type: str
+
+    # All images of a batch have the same rates in sampling: the embedding of the noise level
+    # is computed once per step, not once per image.
+    shares_rates = True
+
+    def __call__(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> tuple[Any, Any]:
+        prediction = ops.cast(self.network([noisy_images, noise_rates**2]), "float32")
+        return predictions.split(
+            self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Generation:
+    """Noise to images with one recipe over one denoiser.
+
+    Args:
+        denoiser: A `CompiledDenoiser`.
+        schedule: Schedule to sample on, unless the recipe has one.
+        recipe: Sampler, number of steps, schedule, seed and batch size.
+    """
+
+    denoiser: CompiledDenoiser
+    schedule: Schedule
+    recipe: Recipe
+
+    @property
+    def sampling_schedule(self) -> Schedule:
+        """Schedule that is sampled on."""
+        return self.recipe.schedule or self.schedule
+
+    def run(
+        self, initial_noise: Any, *, start: int = 0, callback: Callable | None = None
+    ) -> tuple[Any, Any]:
+        """Follow one batch through all steps.
+
+        Args:
+            initial_noise: Standard normal noise, `(batch, height, width, channels)`.
+            start: Index of the first image within the seed.
+            callback: `callback(step, noisy_images, pred_images)`, called after each step.
+                Sampling stops if it returns `True`.
+
+        Returns:
+            `(noisy_images, pred_images)` of the last step, float32 tensors of the shape of
+            the noise: the noisy images at the last time of the grid, and the prediction.
+        """
+        sampler = self.recipe.sampler
+        return sampler.run(
+            self.denoiser.denoise,
+            self.sampling_schedule,
+            ops.convert_to_tensor(initial_noise, "float32"),
+            self.recipe.diffusion_steps,
+            seed=self.recipe.seed,
+            start=start,
+            callback=callback,
+            compile_step=self.denoiser.compile_step(sampler),
+        )
+
+    def batches(
+        self,
+        num_images: int,
+        noise_of: Callable[[int, int], Any],
+        *,
+        start: int = 0,
+        callback: Callable | None = None,
+    ) -> Iterator[tuple[slice, Any, Any]]:
+        """Follow many images, one batch at a time.
+
+        All batches have the same size, so that the step is compiled once. The last one may
+        hold images beyond `num_images`.
+
+        Args:
+            num_images: Number of images, at least 1.
+            noise_of: `noise_of(first, batch_size)` returns the noise of images `first` to
+                `first + batch_size - 1`.
+            start: Index of the first image within the seed.
+            callback: As in `run`; it sees each batch in turn.
+
+        Yields:
+            `(rows, noisy_images, pred_images)`: the indices of the batch's images as a slice,
+            and the result of `run`.
+        """
+        size = min(self.recipe.batch_size, num_images)
+        for first in range(0, num_images, size):
+            noise = noise_of(first, size)
+            result = self.run(noise, start=start + first, callback=callback)
+            yield slice(first, min(first + size, num_images)), *result
+
+
+def with_progress_bar(callback: Callable | None, recipe: Recipe, num_images: int) -> Callable:
+    """Return a callback that also moves Keras' progress bar, once per step and batch."""
+    batches = -(-num_images // min(recipe.batch_size, num_images))
+    bar = keras.utils.Progbar(batches * recipe.diffusion_steps, unit_name="step")
+
+    def after_step(step: int, noisy_images: Any, pred_images: Any) -> Any:
+        bar.add(1)
+        return callback(step, noisy_images, pred_images) if callback else None
+
+    return after_step
+
+
+def warn_of_unseen_rates(trained: Schedule, recipe: Recipe) -> None:
+    """Log a warning if a recipe's schedule has noise levels beyond those of training.
+
+    Args:
+        trained: Schedule of training.
+        recipe: Recipe with a schedule of its own.
+    """
+    asked = recipe.sampler.rates(recipe.schedule, recipe.diffusion_steps)
+    levels = _log_snr(asked.noise, asked.signal)
+    ends = trained.training_times(np.array([0.0, np.nextafter(1.0, 0.0)]))
+    clean, noisy = _log_snr(*trained(ends))
+    if levels.max() > clean + 1.0 or levels.min() < noisy - 1.0:
+        log.warning(
+            "the schedule asks for log-SNRs of %.1f to %.1f, and the network was trained on %.1f "
+            "to %.1f: images suffer. A grid `times` that begins and ends within them avoids it",
+            *(levels.min(), levels.max(), noisy, clean),
+        )
+
+
+def _log_snr(noise_rates: np.ndarray, signal_rates: np.ndarray) -> np.ndarray:
+    tiny = 1e-12
+    return 2.0 * (np.log(np.maximum(signal_rates, tiny)) - np.log(np.maximum(noise_rates, tiny)))

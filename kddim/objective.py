@@ -1,0 +1,135 @@
+"""Training objective: what one step draws, mixes and compares."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from kddim import predictions
+from kddim.registry import Configurable
+
+# Continuous schedules have no noise at time 0: nothing can be predicted there, and some
+# predictions divide by the noise rate.
+_LEAST_TIME = 1e-6
+# Successive multiples of this number, modulo 1, fill the unit interval evenly.
+_GOLDEN_RATIO = 0.6180339887
+
+Denoise = Callable[[Any, Any, Any], tuple[Any, Any]]
+PixelLoss = Callable[[Any, Any], Any]
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+@dataclasses.dataclass(frozen=True)
+class Regression(Configurable):
+    """Regression of the noise, the image or the velocity in a noisy image.
+
+    The simple objective of DDPM (Ho, Jain and Abbeel, arXiv 2006.11239, Eq. 14), which is the
+    DDIM paper's Eq. 5 with all weights equal to one. `DiffusionModel.compile(objective=...)`
+    exchanges it. An objective is any object with the four methods below. One that holds
+    weights, such as the teacher of a distillation, is a `keras.layers.Layer` too, so that
+    Keras tracks them.
+
+    Args:
+        loss_type: Quantity that the loss compares: "noise", "image" or "velocity". A
+            prediction of another type is converted first, which weighs times differently:
+            an error `e` of the noise is `e * noise_rate / signal_rate` in the image and
+            `e / signal_rate` in the velocity.
+
+    Raises:
+        ValueError: If `loss_type` is unknown.
+
+    Example:
+        >>> model.compile(objective=kddim.objective.Regression("velocity"), loss="mse")
+    """
+
+    loss_type: str = "noise"
+
+    def __post_init__(self):
+        predictions.check(self.loss_type, "loss_type")
+
+    def draw(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
+        """Draw the noises and times of one training step.
+
+        Args:
+            images: Normalised images, `(batch, height, width, channels)`.
+            schedule: The `Schedule` of the model.
+            seed_generator: A `keras.random.SeedGenerator`.
+
+        Returns:
+            Standard normal noises of the shape of the images, and diffusion times
+            `(batch, 1, 1, 1)` in (0, 1], uniform unless the schedule has training times of
+            its own.
+        """
+        noises = keras.random.normal(ops.shape(images), seed=seed_generator)
+        shape = (ops.shape(images)[0], 1, 1, 1)
+        times = keras.random.uniform(shape, seed=seed_generator)
+        return noises, schedule.training_times(ops.maximum(times, _LEAST_TIME))
+
+    def draw_validation(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
+        """Draw noises, and times that are stratified over the schedule.
+
+        Each of `n` images of a batch has its time in another of `n` equal parts of the unit
+        interval. The parts begin at another point in each batch. From the same state of the
+        seed generator the draws are the same, so that losses compare between epochs.
+
+        Args:
+            images: As in `draw`.
+            schedule: As in `draw`.
+            seed_generator: A `keras.random.SeedGenerator`, reset before each evaluation.
+
+        Returns:
+            As in `draw`.
+        """
+        batch = ops.shape(images)[0]
+        draws = ops.cast(seed_generator.state.value[1], "float32")
+        noises = keras.random.normal(ops.shape(images), seed=seed_generator)
+        start = ops.mod(draws * _GOLDEN_RATIO + 0.5, 1.0)
+        times = (ops.cast(ops.arange(batch), "float32") + start) / ops.cast(batch, "float32")
+        times = ops.reshape(times, (batch, 1, 1, 1))
+        return noises, schedule.training_times(ops.maximum(times, _LEAST_TIME))
+
+    def examples(
+        self, denoise: Denoise, schedule: Callable, images: Any, noises: Any, times: Any
+    ) -> dict[str, Any]:
+        """Mix images with noises, and denoise them.
+
+        Args:
+            denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises, pred_images)`.
+            schedule: Diffusion times to `(noise_rates, signal_rates)`.
+            images: Normalised images, `(batch, height, width, channels)`.
+            noises: Noises of the same shape.
+            times: Diffusion times `(batch, 1, 1, 1)`.
+
+        Returns:
+            Tensors of the shape of the images, by name: `images`, `noises`, `pred_images`,
+            `pred_noises`, and the quantities that the loss compares: `target` and
+            `prediction`.
+        """
+        noise_rates, signal_rates = schedule(times)
+        noisy_images = signal_rates * images + noise_rates * noises
+        predicted = denoise(noisy_images, noise_rates, signal_rates)
+        prediction, target = (
+            predictions.quantity(self.loss_type, pair, noise_rates, signal_rates)
+            for pair in (predicted, (noises, images))
+        )
+        pred_noises, pred_images = predicted
+        return {
+            "images": images,
+            "noises": noises,
+            "pred_images": pred_images,
+            "pred_noises": pred_noises,
+            "prediction": prediction,
+            "target": target,
+        }
+
+    def loss(self, examples: dict[str, Any], pixel_loss: PixelLoss) -> Any:
+        """Return the loss of a batch, a scalar.
+
+        Args:
+            examples: Tensors that `examples` returned.
+            pixel_loss: Keras loss function `(target, prediction) -> values per pixel`, the
+                `loss` argument of `DiffusionModel.compile`.
+        """
+        return ops.mean(pixel_loss(examples["target"], examples["prediction"]))
