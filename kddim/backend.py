@@ -1,7 +1,7 @@
-"""The only room that knows which framework computes: TensorFlow, JAX or PyTorch.
+"""Differences between the frameworks that compute: TensorFlow, JAX and PyTorch.
 
-Keras' own backend choice (`KERAS_BACKEND`) holds. Everything else in the package
-speaks `keras.ops`, NumPy, and the functions below.
+No other file of the package imports a framework. The others use `keras.ops`, NumPy, and the
+functions of this module. Keras chooses the framework (`KERAS_BACKEND`).
 """
 
 import contextlib
@@ -16,11 +16,14 @@ from kddim.checks import reason_of
 
 
 def array_module(array: Any) -> Any:
-    """The namespace (`numpy` or `keras.ops`) that computes on `array`.
+    """Return the namespace that computes on `array`, `numpy` or `keras.ops`.
 
-    The two share the names of the elementary functions. Formulas written against
-    the result run in float64 on the host for NumPy input, where a whole time grid
-    is computed before the first step, and inside a compiled step for tensors.
+    Both namespaces use the same names for elementary functions, so one formula serves both.
+    For NumPy arrays it runs in their precision on the host, as for the time grids that are
+    computed before sampling begins. For tensors it runs inside a compiled step.
+
+    Args:
+        array: NumPy array, Python number or backend tensor.
     """
     if isinstance(array, (float, int, np.ndarray, np.generic)):
         return np
@@ -28,7 +31,12 @@ def array_module(array: Any) -> Any:
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """Any array or tensor, of any framework and device, as a NumPy array."""
+    """Return an array or tensor of any framework as a NumPy array.
+
+    Args:
+        array: Array, nested list, number, or tensor on any device. Tensors of PyTorch are
+            accepted with every backend.
+    """
     if hasattr(array, "detach"):  # a PyTorch tensor, whatever the backend
         array = array.detach().cpu()
     if keras.ops.is_tensor(array):
@@ -37,7 +45,10 @@ def to_numpy(array: Any) -> np.ndarray:
 
 
 def initialise_devices() -> None:
-    """Lets TensorFlow look for its devices, which it reports on standard error."""
+    """Make TensorFlow search for its devices, which writes messages to standard error.
+
+    With the other backends, nothing happens.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -45,26 +56,26 @@ def initialise_devices() -> None:
 
 
 def leave_devices_to_the_backend() -> None:
-    """Keeps TensorFlow off the accelerators where it only reads data for another backend."""
+    """Hide the accelerators from TensorFlow if it only reads data for another backend."""
     if keras.backend.backend() != "tensorflow":
         import tensorflow as tf
 
-        with contextlib.suppress(RuntimeError):  # its devices are in use already
+        with contextlib.suppress(RuntimeError):  # TensorFlow uses its devices already.
             tf.config.set_visible_devices([], "GPU")
 
 
 def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:
-    """Compiles one step of a loop that runs in Python.
+    """Compile one step of a loop that runs in Python.
 
     Args:
-        function: from tensors (and nested tuples and dicts of them) to tensors. It
-            may read `variables`, and must not write to any.
-        variables: the Keras variables that `function` reads. With JAX their values
-            become arguments of the compiled function, not constants in it.
+        function: Function from tensors, or nested tuples and dicts of tensors, to tensors. It
+            may read `variables`. It must not assign to any variable.
+        variables: Keras variables that `function` reads. With JAX, their values become arguments
+            of the compiled function. Otherwise they would become constants in it.
 
     Returns:
-        A function with the same arguments. It is compiled once for each shape.
-        With PyTorch it runs eagerly, without recording gradients.
+        Function with the same arguments and results. It is compiled once per combination of
+        input shapes. With PyTorch it runs eagerly and records no gradients.
     """
     compilers = {
         "tensorflow": _compile_tensorflow,
@@ -77,8 +88,8 @@ def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:
 def _compile_tensorflow(function: Callable, variables: list) -> Callable:
     import tensorflow as tf
 
-    # On a CPU the plain graph beats XLA for convolutional networks of this size
-    # (0.21 s against 0.27 s a forward pass of 16 images at 64x64 on 2 cores).
+    # On a CPU, the plain graph is faster than XLA for convolutional networks of this size:
+    # 0.21 s instead of 0.27 s per forward pass of 16 images of 64x64 pixels on 2 cores.
     return tf.function(
         tf.autograph.experimental.do_not_convert(function),
         jit_compile=bool(tf.config.list_physical_devices("GPU")),
@@ -103,15 +114,15 @@ def _compile_torch(function: Callable, variables: list) -> Callable:
 
 
 def convolve(images: Any, kernel: Any, bias: Any = None) -> Any:
-    """A convolution with zero padding and stride 1, as fast as the framework has it.
+    """Convolve images with zero padding and stride 1, with the fastest operation of each framework.
 
     Args:
-        images: `(batch, height, width, channels)`.
-        kernel: `(rows, columns, channels, filters)`, of the same dtype.
-        bias: `(filters,)` or None.
+        images: Tensor `(batch, height, width, channels)`.
+        kernel: Tensor `(rows, columns, channels, filters)` of the same dtype.
+        bias: Tensor `(filters,)` of the same dtype, or None.
 
     Returns:
-        `(batch, height, width, filters)`.
+        Tensor `(batch, height, width, filters)` of the same dtype.
     """
     if keras.backend.backend() == "torch":
         return _convolve_torch(images, kernel, bias)
@@ -125,13 +136,14 @@ def convolve(images: Any, kernel: Any, bias: Any = None) -> Any:
 
 
 def _convolve_torch(images: Any, kernel: Any, bias: Any) -> Any:
-    """Without the copies to another layout and back that Keras makes around each convolution.
+    """Convolve without copying the images to another memory layout.
 
-    A view of the images with the channels first is what PyTorch calls `channels_last`.
+    Keras copies them before and after each convolution. PyTorch needs no copy: its memory
+    format `channels_last` is a view of `(batch, height, width, channels)` with permuted axes.
     """
     import torch
 
-    # Keras' pooling gives another layout, which convolutions would hand on.
+    # Pooling in Keras returns another layout, and convolutions would keep it.
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
     result = torch.nn.functional.conv2d(images, kernel, bias, padding="same")
@@ -139,10 +151,18 @@ def _convolve_torch(images: Any, kernel: Any, bias: Any) -> Any:
 
 
 def add_and_activate(parts: list[Any], activation: Callable | None) -> Any:
-    """`activation(sum of parts)`, where the first part may be overwritten.
+    """Return `activation(sum(parts))`.
 
-    With PyTorch without gradients it is: fresh memory costs an eager step as much as the
-    addition itself.
+    With PyTorch, outside of gradient recording, the sum and the activation overwrite the first
+    part. In an eager step, allocating memory takes as long as the addition itself.
+
+    Args:
+        parts: Tensors that broadcast together, at least one. The caller must not use the first
+            one afterwards.
+        activation: Elementwise function, or None for the sum itself.
+
+    Returns:
+        Tensor of the broadcast shape.
     """
     result, *others = parts
     if keras.backend.backend() == "torch":
@@ -160,16 +180,19 @@ def add_and_activate(parts: list[Any], activation: Callable | None) -> Any:
 
 
 def update_after_train_step(model: keras.Model, result: Any, update: Callable[[], None]) -> Any:
-    """Runs `update`, which assigns to variables of `model`, at the end of a train step.
+    """Run `update` at the end of a training step.
+
+    With JAX, a training step receives the values of all variables and returns new ones. The
+    values that `update` assigns are put into the returned state.
 
     Args:
-        model: the model whose `train_step` gave `result`.
-        result: what Keras' own `train_step` returned: logs, or with JAX
-            `(logs, state)`, where `state` holds the variables' new values.
-        update: assigns new values to non-trainable variables of `model`.
+        model: Model whose `train_step` returned `result`.
+        result: Return value of Keras' own `train_step`: logs, or with JAX `(logs, state)`, where
+            `state` holds the new values of the variables.
+        update: Function that assigns to non-trainable variables of `model`.
 
     Returns:
-        `result`, with JAX holding the assigned values in its state.
+        `result`. With JAX, its state holds the assigned values.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -191,7 +214,10 @@ def update_after_train_step(model: keras.Model, result: Any, update: Callable[[]
 
 
 class StepCache:
-    """Compiled sampling steps; no dictionary, which Keras would track and save."""
+    """Compiled steps by key.
+
+    It is not a dictionary, because Keras tracks and saves the dictionaries of a model.
+    """
 
     def __init__(self):
         self._steps: dict[Any, Callable] = {}
@@ -200,29 +226,38 @@ class StepCache:
         return len(self._steps)
 
     def get(self, key: Any, function: Callable, variables: Sequence[Any]) -> Callable:
+        """Return the compiled step of `key`, compiling it at the first request.
+
+        Args:
+            key: Hashable value. Functions that compute the same have the same key.
+            function: Step to compile.
+            variables: Keras variables that `function` reads.
+        """
         if key not in self._steps:
             self._steps[key] = compile_step(function, variables)
         return self._steps[key]
 
 
 def load_torch_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a file that `torch.save` wrote of a state dict.
+    """Read the tensors of a state dict that `torch.save` wrote.
+
+    No code in the file is executed.
 
     Args:
-        path: the file. Nothing in it is executed.
+        path: File to read.
 
     Returns:
-        Arrays by name.
+        NumPy arrays by name.
 
     Raises:
-        ValueError: PyTorch is not installed, or the file holds no state dict.
+        ValueError: If PyTorch is not installed, or if the file holds no state dict.
     """
     try:
         import torch
     except ImportError as error:
         raise ValueError(
             f"Expected PyTorch to read {os.fspath(path)}. Received: {error}. Install torch, or "
-            "convert the file where it is."
+            "convert the file on a machine that has it."
         ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""Arrays of images: checks, batches, pixels, grids, PNG files."""
+"""Arrays of images: checks, batches of data sets, 8-bit pixels, grids and PNG files."""
 
 import copy
 import functools
@@ -17,15 +17,18 @@ from kddim.files import atomic_write
 
 
 def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, None)) -> np.ndarray:
-    """Images as a NumPy array, once they are seen to be floats in [0, 1].
+    """Return images as a NumPy array if they are floats in [0, 1].
 
     Args:
-        images: array or tensor `(batch, height, width, channels)`.
-        image_shape: the `(height, width, channels)` expected; None allows any.
+        images: Array or tensor `(batch, height, width, channels)`.
+        image_shape: Expected `(height, width, channels)`. None in place of a number allows any.
+
+    Returns:
+        NumPy array of the same shape and dtype. bfloat16 becomes float32.
 
     Raises:
-        ValueError: another shape, no image, an integer type, values that are not
-            finite or lie outside [0, 1].
+        ValueError: If the shape is another one, if there is no image, if the dtype is no float,
+            or if a value is not finite or lies outside [0, 1] by more than 1e-4.
     """
     array = to_numpy(images)
     wanted = "(batch, {}, {}, {})".format(
@@ -34,7 +37,7 @@ def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, N
     fits = array.ndim == 4 and all(w in (None, s) for w, s in zip(image_shape, array.shape[1:]))
     if not fits or 0 in array.shape:
         raise ValueError(f"Expected images of shape {wanted}. Received: shape {array.shape}")
-    if array.dtype.name == "bfloat16":  # which NumPy knows only as bytes
+    if array.dtype.name == "bfloat16":  # NumPy cannot compute with it.
         array = array.astype("float32")
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(
@@ -42,7 +45,7 @@ def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, N
         )
     low, high = float(array.min()), float(array.max())
     if not np.isfinite(low) or not np.isfinite(high):
-        raise ValueError("Expected finite pixel values. Received: NaN or infinity among them")
+        raise ValueError("Expected finite pixel values. Received: NaN or infinite values")
     if low < -1e-4 or high > 1.0 + 1e-4:
         raise ValueError(
             "Expected pixel values in [0, 1]. "
@@ -52,10 +55,13 @@ def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, N
 
 
 def images_of(batch: Any) -> Any:
-    """The images of a batch that may hold labels beside them.
+    """Return the images of a batch without its labels.
+
+    Args:
+        batch: Images, or a tuple or list that begins with images.
 
     Raises:
-        ValueError: the batch is a dictionary.
+        ValueError: If the batch is a dictionary.
     """
     if isinstance(batch, dict):
         raise ValueError(
@@ -66,26 +72,33 @@ def images_of(batch: Any) -> Any:
 
 
 def iterate_batches(data: Any, batch_size: int = 256) -> Iterator[Any]:
-    """The batches of images of a data set, once through, labels dropped.
+    """Yield the batches of a data set once, without labels.
 
     Args:
-        data: an array or tensor of images, or `tf.data`, `keras.utils.PyDataset`, a
-            torch `DataLoader`, any iterable of batches.
-        batch_size: of the batches that an array is cut into.
+        data: Images as an array or tensor `(n, height, width, channels)`, or batches from
+            `tf.data`, `keras.utils.PyDataset`, a torch `DataLoader` or any other iterable.
+        batch_size: Number of images per batch if `data` is an array or tensor.
+
+    Yields:
+        Images `(batch, height, width, channels)`, as the data set has them.
 
     Raises:
-        ValueError: the data set never ends, or is no data set.
+        ValueError: If the data set has no end, or if `data` is no data set.
     """
     if hasattr(data, "shape") and hasattr(data, "dtype"):
         for start in range(0, len(data), batch_size):
             yield data[start : start + batch_size]
     elif isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
-            raise ValueError("Expected a data set that ends. Received: an endless PyDataset")
+            raise ValueError(
+                "Expected a data set that ends. Received: an endless PyDataset. Give it a length."
+            )
         for index in range(data.num_batches):
             yield images_of(data[index])
     elif hasattr(data, "cardinality") and int(data.cardinality()) == -1:
-        raise ValueError("Expected a data set that ends. Received: one repeated without end")
+        raise ValueError(
+            "Expected a data set that ends. Received: one repeated without end. Call its `take`."
+        )
     elif hasattr(data, "__iter__"):
         for batch in data:
             yield images_of(batch)
@@ -97,13 +110,28 @@ def iterate_batches(data: Any, batch_size: int = 256) -> Iterator[Any]:
 
 
 def first_batch(data: Any) -> Any | None:
-    """The first batch of images, where looking does not use it up; else None.
+    """Return the first batch of images, or None if taking it would use it up.
+
+    Args:
+        data: Images as `fit` and `evaluate` take them: an array or tensor, `tf.data`,
+            `keras.utils.PyDataset`, a torch `DataLoader`, or a generator of batches.
+
+    Returns:
+        The first batch without its labels, or all images of an array. None for a generator,
+        which can be read only once.
 
     Raises:
-        ValueError: there are no data, or no batch in them.
+        ValueError: If `data` is None, a list, a tuple, or without any batch. Keras takes the
+            arrays of a list for several inputs of one model.
     """
     if data is None:
         raise ValueError("Expected images to train on. Received: None")
+    if isinstance(data, (list, tuple)):
+        raise ValueError(
+            "Expected images as one array (batch, height, width, channels), or as a data set of "
+            f"batches. Received: a {type(data).__name__} of {len(data)}. Join several arrays with "
+            "np.concatenate, and leave labels out."
+        )
     if hasattr(data, "shape") and hasattr(data, "dtype"):
         return data
     if isinstance(data, keras.utils.PyDataset):
@@ -120,10 +148,16 @@ def first_batch(data: Any) -> Any | None:
 
 
 def with_batches_in_tuples(data: Any) -> Any:
-    """A data set as Keras takes it.
+    """Return a data set in a form that Keras accepts.
 
-    Keras wants the batches of a torch `DataLoader` in tuples; one of bare tensors is
-    given a collation that wraps them. Everything else is returned as it is.
+    Keras needs the batches of a torch `DataLoader` to be tuples. A loader whose batches are
+    single tensors gets a collate function that wraps them.
+
+    Args:
+        data: Data set of any kind.
+
+    Returns:
+        A changed copy of the loader. Any other data set is returned as it is.
     """
     if not hasattr(data, "collate_fn") or isinstance(next(iter(data)), (tuple, list, dict)):
         return data
@@ -137,18 +171,19 @@ def _collate_into_tuple(collate: Any, samples: Any) -> tuple[Any]:
 
 
 def take_images(data: Any, num_images: int | None, image_shape: Sequence[int | None]) -> np.ndarray:
-    """The first images of a data set as one float32 array.
+    """Return the first images of a data set as one array.
 
     Args:
-        data: see `iterate_batches`.
-        num_images: at most so many; None takes all.
-        image_shape: `(height, width, channels)` expected.
+        data: Array of images or data set of batches, as for `iterate_batches`.
+        num_images: Maximum number of images. None takes all.
+        image_shape: Expected `(height, width, channels)`. None in place of a number allows any.
 
     Returns:
-        `(n, height, width, channels)`, `n <= num_images`.
+        NumPy float32 array `(n, height, width, channels)` in [0, 1], with `n <= num_images`.
 
     Raises:
-        ValueError: no image, or images that `check_images` refuses.
+        ValueError: If there is no image, or if images have another shape, another type, or
+            values outside [0, 1].
     """
     taken: list[np.ndarray] = []
     count = 0
@@ -163,22 +198,34 @@ def take_images(data: Any, num_images: int | None, image_shape: Sequence[int | N
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """Floats in [0, 1] to uint8, rounded to the nearest; NaN becomes black."""
+    """Convert floats in [0, 1] to uint8.
+
+    Values are rounded to the nearest level and clipped to [0, 255]. NaN becomes 0.
+
+    Args:
+        images: Array or tensor of any shape.
+
+    Returns:
+        NumPy uint8 array of the same shape.
+    """
     return (np.clip(np.nan_to_num(to_numpy(images)), 0.0, 1.0) * 255.0 + 0.5).astype("uint8")
 
 
 def grid(images: Any, num_cols: int, padding: int = 2, scale: int | None = None) -> np.ndarray:
-    """Lays images out in rows on white.
+    """Arrange images in rows on a white background.
 
     Args:
-        images: `(n, height, width, channels)` floats in [0, 1].
-        num_cols: images a row.
-        padding: pixels between images, before scaling.
-        scale: each pixel becomes a square of so many; by default, small images grow
-            to at least 64 pixels.
+        images: Floats in [0, 1], `(n, height, width, channels)`.
+        num_cols: Number of images per row, at least 1.
+        padding: Distance between images in pixels. It grows with large values of `scale`.
+        scale: Side length of the square that each pixel becomes. By default, small images are
+            enlarged to at least 64 pixels.
 
     Returns:
-        uint8 `(rows, columns, channels)`.
+        Pixels of the grid, a NumPy uint8 array `(height, width, channels)`.
+
+    Raises:
+        ValueError: If `num_cols` is below 1.
     """
     if num_cols < 1:
         raise ValueError(f"Expected `num_cols` of at least 1. Received: {num_cols}")
@@ -200,12 +247,15 @@ def grid(images: Any, num_cols: int, padding: int = 2, scale: int | None = None)
 
 
 def save_png(path: str | os.PathLike, pixels: np.ndarray) -> Path:
-    """Writes one image, whole or not at all.
+    """Write one image as a PNG file, completely or not at all.
 
     Args:
-        path: file to write; its folder is made where it is missing.
-        pixels: uint8 `(height, width, channels)` with 1, 3 or 4 channels. Any other
-            number is written as that many grey panels side by side.
+        path: File to write. Missing folders are created. The format is PNG with any ending.
+        pixels: uint8 array `(height, width, channels)`. With 1, 3 or 4 channels it is a grey, RGB
+            or RGBA image. With any other number, the channels become grey panels side by side.
+
+    Returns:
+        The path.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,11 +265,14 @@ def save_png(path: str | os.PathLike, pixels: np.ndarray) -> Path:
 
 
 def as_picture(pixels: np.ndarray) -> np.ndarray:
-    """Pixels `(height, width, channels)` as files and plots take them.
+    """Convert pixels to a shape that image files and plots accept.
+
+    Args:
+        pixels: Array `(height, width, channels)`.
 
     Returns:
-        `(height, width)` for one channel; the same for 3 and 4; for any other number,
-        `(height, channels * width)`: that many grey panels side by side.
+        The same array for 3 and 4 channels, `(height, width)` for one channel. For any other
+        number, `(height, channels * width)`: one grey panel per channel, side by side.
     """
     if pixels.shape[-1] in (3, 4):
         return pixels

@@ -1,8 +1,8 @@
-"""Noise by seed, and paths between noises.
+"""Noise from seeds, and interpolation between noises.
 
-Image `i` of seed `s` has a random stream of its own, keyed by `(s, i)`: draw 0 is its
-initial noise, draw `k` the fresh noise of step `k` of a stochastic sampler. Images
-therefore depend neither on the batch size nor on the backend.
+Image `i` of seed `s` has its own random stream, with the key `(s, i)`. Draw 0 of the stream is
+the initial noise of the image. Draw `k`, from 1, is the noise that a stochastic sampler adds in
+step `k`. Images therefore depend neither on the batch size nor on the backend.
 """
 
 import operator
@@ -11,21 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from kddim.backend import to_numpy
+
 _MASK = 2**64 - 1
 
-# The draw of an image's stream that encoding adds where a schedule ends with noise: far
-# from those of any number of steps.
+# Draw that encoding adds to an image if the schedule has noise at time 0. It is far beyond the
+# draws of any number of steps.
 END = 2**32
 
 
 def resolve_seed(seed: int | None) -> int:
-    """`seed`, or a fresh one where it is None.
+    """Return `seed` as an int, or a new seed if it is None.
 
-    A fresh one comes from Python's generator, so that
-    `keras.utils.set_random_seed` makes a whole program reproducible.
+    New seeds come from Python's generator, so that `keras.utils.set_random_seed` makes a whole
+    program reproducible.
+
+    Args:
+        seed: An integer, or None.
 
     Raises:
-        ValueError: `seed` is neither None nor an integer.
+        ValueError: If `seed` is neither an integer nor None.
     """
     if seed is None:
         return random.getrandbits(63)
@@ -35,18 +40,20 @@ def resolve_seed(seed: int | None) -> int:
 
 
 def noise(num_images: int, image_shape: Any, seed: int, start: int = 0, draw: int = 0):
-    """Standard normal noise, one independent stream an image.
+    """Return standard normal noise from one independent random stream per image.
+
+    The streams come from Philox, a counter-based generator (Salmon et al., "Parallel random
+    numbers: as easy as 1, 2, 3", SC 2011). Streams with different keys or counters do not overlap.
 
     Args:
-        num_images: how many images.
-        image_shape: shape of one, without the batch axis.
-        seed: any int.
-        start: index of the first image.
-        draw: which draw of each image's stream; 0 is the initial noise.
+        num_images: Number of images.
+        image_shape: Shape of one image, without the batch axis.
+        seed: Any int. Its lowest 64 bits count.
+        start: Index of the first image, at least 0.
+        draw: Index of the draw in each stream, at least 0. Draw 0 is the initial noise.
 
     Returns:
-        NumPy float32 array `(num_images, *image_shape)`. Philox is counter-based
-        (Salmon et al., SC 2011): streams of different keys and counters do not meet.
+        NumPy float32 array `(num_images, *image_shape)`.
     """
     noises = np.empty((num_images, *image_shape), "float32")
     for row in range(num_images):
@@ -57,37 +64,70 @@ def noise(num_images: int, image_shape: Any, seed: int, start: int = 0, draw: in
 
 
 def initial_noise(num_images: int, image_shape: Any, seed: int, start: int = 0) -> np.ndarray:
-    """The noise from which images `start` to `start + num_images - 1` of `seed` begin.
+    """Return the noise that images are generated from.
 
     Args:
-        num_images: how many, at least 1.
+        num_images: Number of images.
         image_shape: `(height, width, channels)`.
-        seed: any int.
-        start: index of the first image.
+        seed: Any int, or None for a new seed.
+        start: Index of the first image, at least 0. The noise of an image depends only on `seed`
+            and its index.
 
     Returns:
         NumPy float32 array `(num_images, height, width, channels)`, standard normal.
+
+    Raises:
+        ValueError: If `seed` is neither an integer nor None.
+
+    Example:
+        >>> noise = initial_noise(16, (64, 64, 3), seed=0)
+        >>> images = model.generate(16, initial_noise=noise)
     """
     return noise(num_images, image_shape, resolve_seed(seed), start)
 
 
-def slerp(start: Any, end: Any, fractions: Any) -> np.ndarray:
-    """Spherical interpolation between two noises (DDIM paper, Appendix D.5, Eq. 67).
+def check_noise(array: Any, name: str) -> np.ndarray:
+    """Return `array` as a NumPy array, unless it holds pixels in place of noise.
 
-    `sin((1 - f) theta) / sin(theta) * start + sin(f theta) / sin(theta) * end`, with
-    `theta` the angle between the two. On the way the norm stays that of a noise, where
-    linear interpolation would shrink it.
+    Half of the values of standard normal noise are negative. An array of at least 32 values,
+    all of them in [0, 1], is therefore a picture: noise is like that with a probability below
+    1e-14.
 
     Args:
-        start: array of any shape.
-        end: array of the same shape.
-        fractions: float or `(n,)` floats; 0 is `start`, 1 is `end`.
-
-    Returns:
-        NumPy array of the shape of `start`, or `(n, *shape)`.
+        array: Array or tensor of any shape.
+        name: Name of the argument, for the error message.
 
     Raises:
-        ValueError: the shapes differ, or the directions are opposite.
+        ValueError: If the array has at least 32 values, all of them in [0, 1].
+    """
+    array = to_numpy(array)
+    if array.size >= 32 and array.min() >= 0.0 and array.max() <= 1.0:
+        raise ValueError(
+            f"Expected `{name}` to be standard normal noise. Received: values from "
+            f"{array.min():.4g} to {array.max():.4g}, as pictures have them. Turn pictures into "
+            "noises first, with `model.encode(images)`."
+        )
+    return array
+
+
+def slerp(start: Any, end: Any, fractions: Any) -> np.ndarray:
+    """Interpolate between two noises along an arc (DDIM paper, Appendix D.5, Eq. 67).
+
+    `sin((1 - f) * theta) / sin(theta) * start + sin(f * theta) / sin(theta) * end`, where `theta`
+    is the angle between the two noises. The norm stays that of a noise. Linear interpolation
+    would shrink it.
+
+    Args:
+        start: Array of any shape.
+        end: Array of the same shape.
+        fractions: Float or `(n,)` floats. Fraction 0 is `start`, and 1 is `end`.
+
+    Returns:
+        NumPy array of the shape of `start` if `fractions` is a float, otherwise `(n, *shape)`.
+        Its dtype is that of the inputs, at least float32.
+
+    Raises:
+        ValueError: If the shapes differ, or if the noises point in opposite directions.
     """
     start, end = np.asarray(start), np.asarray(end)
     if start.shape != end.shape:
@@ -101,29 +141,33 @@ def slerp(start: Any, end: Any, fractions: Any) -> np.ndarray:
     theta = np.arccos(cosine)
     f = np.asarray(fractions, "float64").reshape(np.shape(fractions) + (1,) * start.ndim)
     if cosine < 0.0 and np.sin(theta) < 1e-6:
-        raise ValueError("slerp expects directions that are not opposite: no arc is the shortest")
-    if np.sin(theta) < 1e-6:  # the same direction: the limit is the straight line
+        raise ValueError(
+            "slerp expects two noises that do not point in opposite directions. Received: an angle "
+            "of 180 degrees, for which no arc is the shortest. Choose another noise."
+        )
+    if np.sin(theta) < 1e-6:  # In the same direction, the limit is the straight line.
         return ((1.0 - f) * a + f * b).astype(dtype)
     path = (np.sin((1.0 - f) * theta) * a + np.sin(f * theta) * b) / np.sin(theta)
     return path.astype(dtype)
 
 
 def slerp_grid(corners: Any, num_rows: int, num_cols: int) -> np.ndarray:
-    """Spherical interpolation between the four corners of a grid (Appendix D.5, Fig. 12).
+    """Interpolate between the four corners of a grid (DDIM paper, Appendix D.5, Fig. 12).
 
-    The left and right edge are arcs between their corners, each row is an arc between
-    the edges.
+    The left and the right edge are arcs between their corners. Each row is an arc between the
+    edges.
 
     Args:
-        corners: `(4, ...)` noises: top left, top right, bottom left, bottom right.
-        num_rows: at least 2.
-        num_cols: at least 2.
+        corners: Noises `(4, ...)`: top left, top right, bottom left, bottom right.
+        num_rows: Number of rows, at least 2.
+        num_cols: Number of columns, at least 2.
 
     Returns:
         NumPy array `(num_rows, num_cols, ...)`.
 
     Raises:
-        ValueError: not four corners, fewer than two rows or columns, or as `slerp`.
+        ValueError: If there are not four corners, if there are fewer than two rows or columns, or
+            if two corners of an arc point in opposite directions.
     """
     corners = np.asarray(corners)
     if len(corners) != 4 or min(num_rows, num_cols) < 2:

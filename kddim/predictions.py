@@ -1,9 +1,16 @@
-"""What a network predicts: the target to regress on, and the split of a prediction.
+"""Prediction types: the training target of a network, and the meaning of its output.
 
-With `noisy = signal_rate * image + noise_rate * noise` and rates whose squares sum to
-one, each of noise, image and velocity determines the other two given the noisy image.
-Velocity is `signal_rate * noise - noise_rate * image` (Salimans and Ho, ICLR 2022,
-arXiv 2202.00512, Sec. 4). All arguments are arrays that broadcast together.
+A noisy image is `noisy = signal_rate * image + noise_rate * noise`, with
+`noise_rate**2 + signal_rate**2 == 1`. A network predicts one of three quantities:
+
+- "noise": `noise` (Ho, Jain and Abbeel, NeurIPS 2020, arXiv 2006.11239);
+- "image": `image`;
+- "velocity": `signal_rate * noise - noise_rate * image` (Salimans and Ho, ICLR 2022, arXiv
+  2202.00512, Section 4).
+
+Given the noisy image, each of them determines the other two. All arrays here may be NumPy arrays
+or tensors that broadcast together: images `(batch, height, width, channels)`, normalised, and
+rates `(batch, 1, 1, 1)`.
 """
 
 from typing import Any
@@ -12,14 +19,14 @@ PREDICTION_TYPES = ("noise", "image", "velocity")
 
 
 def check(prediction_type: str, name: str = "prediction_type") -> str:
-    """Returns `prediction_type` if it is one of `PREDICTION_TYPES`.
+    """Return `prediction_type` if it is "noise", "image" or "velocity".
 
     Args:
-        prediction_type: the word.
-        name: of the option, for the error message.
+        prediction_type: The value to check.
+        name: Name of the argument, for the error message.
 
     Raises:
-        ValueError: it is not.
+        ValueError: If it is another value.
     """
     if prediction_type not in PREDICTION_TYPES:
         raise ValueError(
@@ -30,7 +37,18 @@ def check(prediction_type: str, name: str = "prediction_type") -> str:
 
 
 def target(prediction_type: str, noises: Any, images: Any, noise_rates: Any, signal_rates: Any):
-    """What the network should have predicted, of the shape of the images."""
+    """Return the training target of a network.
+
+    Args:
+        prediction_type: "noise", "image" or "velocity".
+        noises: Standard normal noises.
+        images: Normalised images, of the same shape.
+        noise_rates: Noise rates in [0, 1].
+        signal_rates: Signal rates in [0, 1].
+
+    Returns:
+        Array of the shape of `images`.
+    """
     if prediction_type == "noise":
         return noises
     if prediction_type == "image":
@@ -61,9 +79,20 @@ def quantity(
 def split(
     prediction_type: str, predictions: Any, noisy_images: Any, noise_rates: Any, signal_rates: Any
 ) -> tuple[Any, Any]:
-    """Separates noisy images into `(pred_noises, pred_images)` with a prediction.
+    """Split noisy images into their noises and images by a prediction.
 
-    A noise prediction needs `signal_rates > 0`, an image prediction `noise_rates > 0`.
+    It is the inverse of `target`. A noise prediction is divided by the signal rates, and an image
+    prediction by the noise rates: these must be above zero.
+
+    Args:
+        prediction_type: "noise", "image" or "velocity".
+        predictions: Output of the network, of the shape of `noisy_images`.
+        noisy_images: Input of the network.
+        noise_rates: Noise rates in [0, 1].
+        signal_rates: Signal rates in [0, 1].
+
+    Returns:
+        `(pred_noises, pred_images)`, each of the shape of `noisy_images`.
     """
     if prediction_type == "noise":
         pred_noises = predictions

@@ -21,13 +21,31 @@ class Configurable:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain Python values."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        values = {name: getattr(self, name) for name in field_names(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]):
         """The object that `get_config` described."""
         return cls(**config)
+
+
+def field_names(options: Any) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass.
+
+    Args:
+        options: Instance of a `Configurable`.
+
+    Raises:
+        ValueError: If its class is no dataclass.
+    """
+    if not dataclasses.is_dataclass(options):
+        raise ValueError(
+            "Expected a frozen dataclass. Received: an object of the class "
+            f"{type(options).__name__}, which is none. Decorate the class with "
+            "@dataclasses.dataclass(frozen=True), and declare its options as fields."
+        )
+    return tuple(field.name for field in dataclasses.fields(options))
 
 
 def resolve(identifier: Any, kind: str, base: type[T], names: Mapping[str, type[T]]) -> T:

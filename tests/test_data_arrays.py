@@ -144,7 +144,7 @@ def test_a_truncated_array_is_refused(saved):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"Expected a NumPy file.*No such file"):
+    with pytest.raises(ValueError, match=r"Expected a NumPy file.*no such file"):
         load_arrays(tmp_path / "a.npy", (8, 10))
 
 

@@ -311,7 +311,7 @@ def test_a_data_set_without_images_is_refused(tmp_path, monkeypatch, connections
     [
         (ConnectionError("no route to host\nsecond line"), "ConnectionError: no route to host$"),
         (OSError("Not enough disk space"), "OSError: Not enough disk space$"),
-        (AssertionError(), "AssertionError: $"),
+        (AssertionError(), "AssertionError: AssertionError$"),
     ],
 )
 def test_a_failed_download_is_said_in_one_line(tmp_path, monkeypatch, error, said):

@@ -222,6 +222,21 @@ def test_looking_uses_no_generator_up():
     assert first_batch(IMAGES) is IMAGES
 
 
+@pytest.mark.parametrize(
+    "data", [[IMAGES, IMAGES], (IMAGES, LABELS), [IMAGES], IMAGES.tolist(), []], ids=len
+)
+def test_several_arrays_are_no_data_set_of_batches(data):
+    message = rf"one array.*Received: a {type(data).__name__} of {len(data)}\. .*np.concatenate"
+    with pytest.raises(ValueError, match=message):
+        first_batch(data)
+
+
+def test_fitting_a_list_of_arrays_says_what_to_pass(model, images):
+    for fit in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"one array.*a list of 2.*np.concatenate"):
+            fit([images, images], verbose=0)
+
+
 # Bytes
 
 

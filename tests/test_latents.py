@@ -60,6 +60,25 @@ def test_seeds_are_integers(seed):
         latents.initial_noise(1, (2, 2, 1), seed)
 
 
+@pytest.mark.parametrize(
+    "picture", [np.zeros((8, 8, 1)), np.random.default_rng(0).random((4, 4, 3))]
+)
+def test_pictures_are_no_noise(picture):
+    match = r"`start_noise` to be standard normal.*Received: values from 0.*model\.encode\(images\)"
+    with pytest.raises(ValueError, match=match):
+        latents.check_noise(picture, "start_noise")
+
+
+def test_noise_of_any_size_passes_as_it_is():
+    for shape in ((1, 1, 1), (4, 4, 2), (16, 16, 3)):
+        for noise in latents.initial_noise(100, shape, seed=0):
+            assert latents.check_noise(noise, "noise") is noise
+    import keras
+
+    tensor = keras.ops.convert_to_tensor(noise)
+    np.testing.assert_array_equal(latents.check_noise(tensor, "noise"), noise)
+
+
 def test_slerp_ends_keep_and_the_norm_stays():
     start, end = latents.initial_noise(2, (16, 16, 3), seed=0)
     path = latents.slerp(start, end, np.linspace(0, 1, 9))

@@ -280,6 +280,16 @@ def test_bad_steps_are_refused(sampler, steps, match):
         sampler.sample(gaussian_denoiser, SCHEDULES[0], np.zeros((1, 2, 2, 1), "float32"), steps)
 
 
+def test_a_schedule_whose_signal_grows_with_time_is_refused():
+    def backwards(times):
+        noise_rates, signal_rates = SCHEDULES[0](times)
+        return signal_rates, noise_rates
+
+    noise = latents.initial_noise(1, (4, 4, 1), seed=0)
+    with pytest.raises(ValueError, match=r"signal-to-noise ratio falls.*at time 0 and"):
+        samplers.DDIM().sample(gaussian_denoiser, backwards, noise, 3)
+
+
 @pytest.mark.parametrize(
     ("sampler", "order"),
     [
@@ -405,6 +415,21 @@ def test_inversion_is_undone_by_ddim_as_steps_grow(schedule):
     assert errors[0] > 3 * errors[1] > 9 * errors[2]
     exact = exact_flow(schedule, images, start=0.0, end=1.0)
     np.testing.assert_allclose(encoded, exact, atol=0.03)
+
+
+def test_a_sampler_that_is_no_dataclass_is_told_how_to_become_one():
+    class Bare(samplers.Sampler):
+        def coefficients(self, rates):
+            return {"noise_rate": rates.noise}
+
+        def step(self, denoise, noisy_images, state, coefficients, noises):
+            return noisy_images, noisy_images, state
+
+    match = (
+        r"Expected a frozen dataclass\. Received: .*Bare.*@dataclasses\.dataclass\(frozen=True\)"
+    )
+    with pytest.raises(ValueError, match=match):
+        Bare().get_config()
 
 
 def test_options_of_a_subclass_reach_its_compiled_step(model):

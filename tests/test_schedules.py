@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import kddim
 from kddim import schedules
 from kddim.backend import compile_step, to_numpy
 
@@ -215,6 +216,50 @@ def test_noise_predictions_need_some_signal_at_time_1():
         schedules.check_terminal_rate(without, prediction_type)
     with pytest.raises(ValueError, match=r"above zero.*SigmoidSchedule.*Use prediction_type="):
         schedules.check_terminal_rate(without, "noise")
+
+
+class Backwards(schedules.Schedule):
+    """Clean at time 1, by mistake."""
+
+    def log_snr(self, diffusion_times):
+        return 10.0 * diffusion_times - 5.0
+
+    def time_at_log_snr(self, log_snr):
+        return (log_snr + 5.0) / 10.0
+
+    def __repr__(self):
+        return "Backwards()"
+
+
+class Hump(Backwards):
+    def log_snr(self, diffusion_times):
+        return 5.0 - 30.0 * (diffusion_times - 0.4) ** 2
+
+
+class Flat(Backwards):
+    def log_snr(self, diffusion_times):
+        return 0.0 * diffusion_times
+
+
+class Undefined(Backwards):
+    def log_snr(self, diffusion_times):
+        return np.nan * diffusion_times
+
+
+@pytest.mark.parametrize("cls", [Backwards, Hump, Flat, Undefined])
+def test_a_signal_to_noise_ratio_that_does_not_fall_is_refused(cls):
+    match = r"ratio falls from time 0.*Received: .*signal rate .* at time 0.* Correct its"
+    with pytest.raises(ValueError, match=match):
+        schedules.get(cls())
+    with pytest.raises(ValueError, match=match):
+        kddim.DiffusionModel(8, (8, 16), 1, schedule=cls())
+
+
+@each
+def test_schedules_fall_also_where_they_compute_in_float32(schedule):
+    schedules.check_monotonic(schedule)
+    schedules.check_monotonic(lambda times: schedule(times.astype("float32")))
+    schedules.check_monotonic(lambda times: schedule(ops.convert_to_tensor(times, "float32")))
 
 
 def test_configurations_of_earlier_files_are_known():

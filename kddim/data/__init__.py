@@ -1,4 +1,4 @@
-"""Data sets: from a name, a folder or a file to batches that `fit` takes."""
+"""Data sets: batches of images for `fit` from a name, a folder or a file."""
 
 import os
 from pathlib import Path
@@ -31,32 +31,37 @@ def load(
     limit: int | None = None,
     seed: int = 0,
 ) -> tuple[ImageDataset, ImageDataset]:
-    """Loads images for training and validation.
+    """Load images for training and validation.
 
-    Images of other sizes are centre-cropped and resized with antialiasing. Everything
-    is decoded once, and kept as uint8 (or as the floats of a NumPy file).
+    Images of other sizes are cropped at their centre and resized with antialiasing. All images are
+    decoded once and kept as uint8, or as the floats of a NumPy file.
 
     Args:
-        source: "digits" (embedded); a folder of pictures, walked recursively; a `.npy`
-            or `.npz` file; or the name of a TensorFlow data set, such as
+        source: "digits" for the embedded data set, a folder of pictures (including its
+            subfolders), a `.npy` or `.npz` file, or the name of a TensorFlow data set such as
             "oxford_flowers102".
-        image_size: int or `(height, width)`.
-        batch_size: images a batch.
-        channels: 1 or 3; None keeps those of the data.
-        validation_split: fraction for validation, in (0, 1). TensorFlow data sets give
-            it of every official split, as in the keras.io example; others at random.
-        repeats: passes over the training images an epoch.
-        flip: mirrors half of the training images.
-        limit: uses at most so many images in all.
-        seed: of the split, the order and the flips.
+        image_size: Side length in pixels, or `(height, width)`.
+        batch_size: Number of images per batch, at least 1.
+        channels: Number of channels, 1 or 3. None keeps the channels of the data.
+        validation_split: Fraction of the images for validation, in (0, 1). Of a TensorFlow data
+            set, it is the last part of every official split, as in the keras.io example. Of other
+            sources, it is a random choice.
+        repeats: Number of passes over the training images per epoch, at least 1.
+        flip: If true, mirror each training image with probability 1/2.
+        limit: Maximum number of images of both parts together, at least 2. None uses all.
+        seed: Int that determines the split, the order of the training images and the flips.
 
     Returns:
-        `(train, validation)`, each an `ImageDataset`: batches of float32 images in
-        [0, 1], `(batch, height, width, channels)`.
+        `(train, validation)`, each an `ImageDataset` with batches of float32 images in [0, 1],
+        `(batch, height, width, channels)`.
 
     Raises:
-        ValueError: an unknown source, no readable image, values outside [0, 1], or
-            fewer training images than a batch.
+        ValueError: If the source is unknown, if no image can be read, if values lie outside
+            [0, 1], if there are fewer training images than a batch, or if an option is invalid.
+
+    Example:
+        >>> train, validation = kddim.data.load("oxford_flowers102", 64, repeats=5)
+        >>> model.fit(train, validation_data=validation)
     """
     size = check_image_size(image_size)
     _check_options(batch_size, validation_split, repeats, limit, channels, seed)
@@ -76,6 +81,7 @@ def load(
 
 
 def _load_parts(source, size, channels, validation_split, limit, seed):
+    """Return the training images and the validation images as two arrays."""
     path = Path(source)
     random = np.random.default_rng(seed % 2**64)
     if source == "digits":
@@ -85,8 +91,6 @@ def _load_parts(source, size, channels, validation_split, limit, seed):
         images = load_folder(path, size, channels, order=random, limit=limit)
         return _split(images, validation_split)
     elif path.suffix.lower() in (".npy", ".npz"):
-        if not path.is_file():
-            raise ValueError(f"Expected a NumPy file of images. Received: {source}, no such file")
         images = load_arrays(path, size, channels)
     elif path.exists():
         raise ValueError(
@@ -99,10 +103,10 @@ def _load_parts(source, size, channels, validation_split, limit, seed):
 
 
 def _split(images: np.ndarray, validation_split: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts shuffled images in two; neither part is empty."""
+    """Cut shuffled images into two parts, neither of which is empty."""
     if len(images) < 2:
         raise ValueError(
-            "Expected at least two images, one to train and one to validate. "
+            "Expected at least two images, one for training and one for validation. "
             f"Received: {len(images)}"
         )
     held_out = min(max(1, round(len(images) * validation_split)), len(images) - 1)

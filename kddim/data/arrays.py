@@ -1,4 +1,4 @@
-"""Images in `.npy` and `.npz` files."""
+"""Images from `.npy` and `.npz` files."""
 
 import os
 import zipfile
@@ -13,21 +13,22 @@ from kddim.data.decode import array_to_size, set_channels
 def load_arrays(
     path: str | os.PathLike, image_size: tuple[int, int], channels: int | None = None
 ) -> np.ndarray:
-    """Reads an array of images.
+    """Read images from a NumPy file and bring them to one size.
 
     Args:
-        path: a `.npy` file, or a `.npz` file with an array `images` or a single array:
-            `(n, height, width)` or `(n, height, width, channels)`, uint8, or floats in
-            [0, 1]. Pickled objects are refused.
-        image_size: `(height, width)`; other sizes are centre-cropped and resized.
-        channels: of the result; None keeps them.
+        path: A `.npy` file, or a `.npz` file that holds an array `images` or only one array. Its
+            shape is `(n, height, width)` or `(n, height, width, channels)`, and its values are
+            uint8 or floats in [0, 1]. Pickled objects are refused.
+        image_size: `(height, width)` in pixels. Images of other sizes are cropped at their centre
+            and resized.
+        channels: Number of channels of the result. None keeps the channels of the file.
 
     Returns:
-        uint8 or float32 `(n, height, width, channels)`.
+        NumPy uint8 or float32 array `(n, height, width, channels)`.
 
     Raises:
-        ValueError: not such a file; another shape or type; values that are not finite
-            or outside [0, 1].
+        ValueError: If the file is missing or is another kind of file, if its array has another
+            shape or type, or if values are not finite or lie outside [0, 1].
     """
     images = read_arrays(path)
     images = set_channels(images, channels)
@@ -37,11 +38,20 @@ def load_arrays(
 
 
 def read_arrays(path: str | os.PathLike) -> np.ndarray:
-    """The images of a file as they are: see `load_arrays`."""
+    """Read images from a NumPy file at their own size, with the same checks as `load_arrays`.
+
+    Args:
+        path: A `.npy` or `.npz` file.
+
+    Returns:
+        NumPy uint8 or float32 array `(n, height, width, channels)`.
+    """
     return _check(_read(Path(path)), path)
 
 
 def _read(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise ValueError(f"Expected a NumPy file of images. Received: {path}, no such file")
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
@@ -53,7 +63,7 @@ def _read(path: Path) -> np.ndarray:
                 return content[name]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"Expected a NumPy file of images. Received: {path} ({error})") from error
-    raise ValueError(f"Expected an array `images`, or a single one, in {path}. Received: {names}")
+    raise ValueError(f"Expected an array `images`, or only one array, in {path}. Received: {names}")
 
 
 def _check(images: np.ndarray, path: str | os.PathLike) -> np.ndarray:

@@ -1,26 +1,32 @@
-"""Batches of images that every Keras backend trains on."""
+"""Batches of images for training on every Keras backend."""
 
 from typing import Any
 
 import keras
 import numpy as np
 
+from kddim.data.decode import to_float32
+
 
 class ImageDataset(keras.utils.PyDataset):
     """Batches of float32 images in [0, 1] from an array in memory.
 
-    `fit`, `evaluate` and `normalizer.adapt` take it on every backend, and it can be
-    indexed and iterated over. Training data are shuffled anew each epoch and drop the
-    last, incomplete batch; validation data keep their order and all their images.
+    `fit`, `evaluate` and `normalizer.adapt` accept it on every backend. It can be indexed and
+    iterated over. Training data are shuffled for each epoch, and the last, incomplete batch is
+    dropped. Validation data keep their order and all their images.
 
     Args:
-        images: uint8, or floats in [0, 1], `(n, height, width, channels)`.
-        batch_size: images a batch.
-        training: whether to shuffle, to repeat, to flip, to drop the remainder.
-        repeats: passes over the images an epoch (the keras.io example has 5).
-        steps_per_epoch: batches an epoch, instead of what `repeats` gives.
-        flip: mirrors half of the training images, chosen anew each time.
-        seed: of the order and the flips.
+        images: uint8 values, or floats in [0, 1], `(n, height, width, channels)`.
+        batch_size: Number of images per batch, at least 1.
+        training: If true, shuffle, repeat and flip the images, and drop the incomplete batch.
+        repeats: Number of passes over the training images per epoch. The keras.io example has 5.
+        steps_per_epoch: Number of batches per epoch. None follows from `repeats`.
+        flip: If true, mirror each training image with probability 1/2, chosen anew in each epoch.
+        seed: Int that determines the order and the flips.
+
+    Raises:
+        ValueError: If `images` has another shape or type or is empty, or if `batch_size` is below
+            1.
     """
 
     def __init__(
@@ -59,14 +65,11 @@ class ImageDataset(keras.utils.PyDataset):
         return total // self.batch_size if self.training else -(-total // self.batch_size)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Batch `index`, `(batch, height, width, channels)` float32."""
+        """Return batch `index`, a float32 array `(batch, height, width, channels)`."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        batch = self.images[rows]
-        if batch.dtype == np.uint8:
-            batch = batch.astype("float32") * np.float32(1.0 / 255.0)
-        batch = batch.astype("float32", copy=False)
+        batch = to_float32(self.images[rows])
         if self.flip:
             random = np.random.default_rng((self.seed, self.epoch, index))
             mirrored = random.random(len(batch)) < 0.5
@@ -77,7 +80,7 @@ class ImageDataset(keras.utils.PyDataset):
         return (self[index] for index in range(len(self)))
 
     def on_epoch_end(self) -> None:
-        """Shuffles for the next epoch; Keras calls it."""
+        """Shuffle the images for the next epoch. Keras calls this method."""
         self.epoch += 1
         self._shuffle()
 

@@ -1,4 +1,4 @@
-"""From picture files and raw arrays to square-cropped arrays of one size."""
+"""Conversion of pictures and arrays to one size, number of channels and type."""
 
 import math
 from typing import Any
@@ -10,9 +10,17 @@ GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
 def center_crop_box(width: int, height: int, aspect: float) -> tuple[float, float, float, float]:
-    """The largest centred box of an aspect ratio (width / height).
+    """Return the largest centred box with an aspect ratio.
 
-    A square one begins at whole pixels, as the keras.io example crops.
+    A square box begins at whole pixels, as in the keras.io example.
+
+    Args:
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
+        aspect: Width of the box divided by its height.
+
+    Returns:
+        `(left, top, right, bottom)` in pixels.
     """
     crop_width, crop_height = min(width, height * aspect), min(height, width / aspect)
     left, top = (width - crop_width) / 2.0, (height - crop_height) / 2.0
@@ -22,32 +30,38 @@ def center_crop_box(width: int, height: int, aspect: float) -> tuple[float, floa
 
 
 def crop_and_resize(image: Image.Image, image_size: tuple[int, int]) -> Image.Image:
-    """Centre crop to the aspect ratio, then an antialiased resize.
+    """Crop a picture at its centre to an aspect ratio, and resize it with antialiasing.
+
+    The bilinear filter of Pillow has a wider support when it shrinks a picture, as the antialiased
+    bilinear resize of the keras.io example. Pixels outside of the crop have no influence on the
+    result.
 
     Args:
-        image: of any size; mode "L", "RGB" or "F".
-        image_size: `(height, width)` wanted.
+        image: Picture of any size, with mode "L", "RGB" or "F".
+        image_size: `(height, width)` of the result in pixels.
 
     Returns:
-        The resized image. Pillow's bilinear filter widens its support when it shrinks
-        a picture: it is the antialiased bilinear resize of the keras.io example. What
-        was cropped away does not bleed into the border.
+        The resized picture, with the same mode.
     """
     height, width = image_size
     if image.size == (width, height):
         return image
     left, top, right, bottom = center_crop_box(*image.size, width / height)
-    # Cut first: the filter of a mere `box` would read the pixels outside.
+    # Crop first, because the filter of `resize` reads pixels outside of its `box`.
     outer = (math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
     box = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
     return image.crop(outer).resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 def to_mode(image: Image.Image, channels: int) -> Image.Image:
-    """A picture of any mode as 8-bit grey (1 channel) or RGB (3 channels).
+    """Convert a picture of any mode to 8-bit grey or RGB.
 
-    The EXIF orientation is applied; transparency is laid over white; 16-bit and float
-    grey keep their range.
+    The EXIF orientation is applied. Transparent pixels are blended with white. The range of 16-bit
+    and float grey pictures is kept.
+
+    Args:
+        image: Picture of any mode.
+        channels: 1 for grey (mode "L"), otherwise RGB.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
@@ -60,10 +74,10 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float grey to 8 bits; Pillow's own `convert` would cut them off."""
+    """Scale 16-bit, 32-bit and float grey to 8 bits, where Pillow's `convert` would clip."""
     values = np.asarray(image).astype("float64")
     if not np.isfinite(values).all():
-        raise ValueError("pixel values that are NaN or infinite")
+        raise ValueError("Expected finite pixel values. Received: NaN or infinite values")
     top = float(values.max(initial=0.0))
     full = 1.0 if image.mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
     if image.mode.startswith("I;16"):
@@ -73,20 +87,29 @@ def _deep_grey(image: Image.Image) -> Image.Image:
 
 
 def picture_to_array(image: Image.Image, image_size: tuple[int, int], channels: int) -> np.ndarray:
-    """An opened picture as uint8 `(height, width, channels)`, cropped and resized."""
+    """Return an opened picture as an array, cropped and resized.
+
+    Args:
+        image: Picture of any mode and size.
+        image_size: `(height, width)` in pixels.
+        channels: 1 for grey or 3 for RGB.
+
+    Returns:
+        uint8 array `(height, width, channels)`.
+    """
     pixels = np.asarray(crop_and_resize(to_mode(image, channels), image_size))
     return pixels.reshape(*image_size, channels)
 
 
 def array_to_size(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """One image array, uint8 or float32, cropped and resized channel by channel.
+    """Crop and resize the array of one image, channel by channel.
 
     Args:
-        image: `(height, width, channels)`.
-        image_size: `(height, width)` wanted.
+        image: uint8 or float32 array `(height, width, channels)`.
+        image_size: `(height, width)` of the result in pixels.
 
     Returns:
-        The same type, `(*image_size, channels)`.
+        Array `(*image_size, channels)` of the same dtype.
     """
     if image.shape[:2] == image_size:
         return image
@@ -98,12 +121,20 @@ def array_to_size(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def set_channels(images: np.ndarray, channels: int | None) -> np.ndarray:
-    """Images `(n, height, width, c)` with another number of channels.
+    """Convert images to another number of channels.
 
-    One channel is repeated, three become their luma; other pairs are refused.
+    One channel is repeated. Three channels become one by their luma, `0.299 R + 0.587 G + 0.114
+    B`.
+
+    Args:
+        images: uint8 or float array `(..., c)`.
+        channels: Number of channels of the result. None keeps them.
+
+    Returns:
+        Array `(..., channels)` of the same dtype.
 
     Raises:
-        ValueError: there is no natural way from `c` to `channels`.
+        ValueError: If the conversion is another one.
     """
     found = images.shape[-1]
     if channels is None or channels == found:
@@ -116,3 +147,14 @@ def set_channels(images: np.ndarray, channels: int | None) -> np.ndarray:
             luma = np.round(luma)
         return luma[..., None].astype(images.dtype)
     raise ValueError(f"Expected images of {channels} channels. Received: {found} channels")
+
+
+def to_float32(images: np.ndarray) -> np.ndarray:
+    """Convert images to float32 values in [0, 1].
+
+    Args:
+        images: Array of any shape, uint8 in [0, 255] or floats in [0, 1].
+    """
+    if images.dtype == np.uint8:
+        return images.astype("float32") * np.float32(1.0 / 255.0)
+    return images.astype("float32", copy=False)

@@ -1,4 +1,4 @@
-"""The embedded data set: 1,797 real handwritten digits."""
+"""The embedded data set of 1,797 handwritten digits."""
 
 from importlib import resources
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 def load_digits() -> np.ndarray:
-    """The test set of the UCI ML hand-written digits, as scikit-learn ships it.
+    """Return the test set of the UCI handwritten digits, which scikit-learn contains too.
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
     Machine Learning Repository, 1998, doi 10.24432/C50P49, licence CC BY 4.0.
 
     Returns:
-        float32 `(1797, 8, 8, 1)` in [0, 1], in steps of 1/16; strokes are bright.
+        NumPy float32 array `(1797, 8, 8, 1)` in [0, 1], in steps of 1/16. Strokes are bright.
     """
     with resources.files("kddim.data").joinpath("digits.npz").open("rb") as file:
         values = np.load(file)["images"]

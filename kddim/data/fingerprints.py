@@ -1,4 +1,4 @@
-"""Whether a source holds what it held before, without decoding it."""
+"""Fingerprints of data sources, which change with their content, without decoding images."""
 
 import hashlib
 import os
@@ -8,13 +8,17 @@ from kddim.data.folder import find_pictures
 
 
 def fingerprint(source: str | os.PathLike) -> str | None:
-    """A hash of what a source has: of a folder names, sizes and times, of a file its content.
+    """Return a hash of the content of a data source.
+
+    The hash of a folder is that of the names, sizes and modification times of its pictures. The
+    hash of a file is that of its bytes.
 
     Args:
-        source: see `kddim.data.load`.
+        source: Source of images, as for `kddim.data.load`.
 
     Returns:
-        32 hexadecimal digits; None where no files tell, such as of a TensorFlow data set.
+        32 hexadecimal digits, or "digits" for the embedded data set. None for a source without
+        files of its own, such as a TensorFlow data set.
     """
     path = Path(source)
     if str(source) == "digits":
@@ -23,7 +27,7 @@ def fingerprint(source: str | os.PathLike) -> str | None:
         entries = [
             (path.relative_to(source).as_posix(), path.stat()) for path in find_pictures(path)
         ]
-    elif path.is_file():  # arrays of one shape have one size, and copies one time
+    elif path.is_file():  # Files of different arrays may agree in size and in time.
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
     else:

@@ -1,4 +1,4 @@
-"""A folder of pictures, of any sizes and modes."""
+"""Images from a folder of pictures of any size and mode."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from kddim.data.storage import allocate
 
 log = logging.getLogger("kddim")
 
-# Pictures, of all that Pillow opens: no documents, films or containers of other data.
+# Endings of picture files that Pillow opens, without documents, films and scientific data.
 ENDINGS = frozenset(
     [
         ".avif",
@@ -43,9 +43,12 @@ ENDINGS = frozenset(
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Every file below `folder` that has the ending of a picture format, sorted.
+    """Return the sorted paths of all picture files in a folder and its subfolders.
 
-    Hidden files and folders are passed over.
+    Files count as pictures by their ending. Hidden files and folders are ignored.
+
+    Args:
+        folder: Folder to search.
     """
     paths = (
         path
@@ -56,6 +59,23 @@ def find_pictures(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.is_file())
 
 
+def list_pictures(folder: Path) -> list[Path]:
+    """Return the paths of all picture files in a folder, like `find_pictures`.
+
+    Args:
+        folder: Folder to search.
+
+    Raises:
+        ValueError: If there are no picture files.
+    """
+    paths = find_pictures(folder)
+    if not paths:
+        raise ValueError(
+            f"Expected pictures (PNG, JPEG, WebP, ...) in the folder. Received: none in {folder}"
+        )
+    return paths
+
+
 def load_folder(
     folder: str | os.PathLike,
     image_size: tuple[int, int],
@@ -63,31 +83,29 @@ def load_folder(
     order: np.random.Generator | None = None,
     limit: int | None = None,
 ) -> np.ndarray:
-    """Decodes the pictures of a folder, once each.
+    """Decode the pictures of a folder.
+
+    Pictures that cannot be read are skipped. A warning in the log counts and names them.
 
     Args:
-        folder: walked recursively.
-        image_size: `(height, width)`; pictures are centre-cropped and resized to it.
-        channels: 1 or 3; None is 1 if every picture is grey, else 3.
-        order: shuffles the pictures before `limit` is applied; None keeps them sorted.
-        limit: decodes at most so many.
+        folder: Folder of pictures, including its subfolders.
+        image_size: `(height, width)` in pixels. Pictures are cropped at their centre and resized.
+        channels: Number of channels, 1 or 3. None is 1 if all pictures are grey, otherwise 3.
+        order: Random generator that shuffles the pictures before `limit` is applied. None keeps
+            them sorted by path.
+        limit: Maximum number of pictures. None decodes all.
 
     Returns:
-        uint8 `(n, height, width, channels)`. Files that cannot be read are left out,
-        counted and named in a warning.
+        uint8 array `(n, height, width, channels)`.
 
     Raises:
-        ValueError: no picture could be read, or `channels` is neither 1 nor 3.
+        ValueError: If no picture can be read, or if `channels` is another number.
     """
     if channels not in (None, 1, 3):
         raise ValueError(
             f"Expected channels of 1 or 3 for a folder of pictures. Received: {channels}"
         )
-    paths = find_pictures(Path(folder))
-    if not paths:
-        raise ValueError(
-            f"Expected pictures (PNG, JPEG, WebP, ...) in the folder. Received: none in {folder}"
-        )
+    paths = list_pictures(Path(folder))
     if order is not None:
         paths = [paths[index] for index in order.permutation(len(paths))]
     paths = paths[:limit]
@@ -109,7 +127,8 @@ def load_folder(
         )
     if len(readable) < len(paths):
         report_unreadable([(p, e) for p, e in zip(paths, errors) if e is not None])
-        for place, index in enumerate(readable):  # in place: they may not fit in memory twice
+        # In place, because the images may not fit in memory twice.
+        for place, index in enumerate(readable):
             images[place] = images[index]
     return images[: len(readable)]
 
@@ -118,26 +137,30 @@ def _is_grey(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.mode in GREY_MODES
-    except Exception:  # see `_decode`
-        return True  # unreadable: has no say; decoding will report it
+    except Exception:  # Unreadable pictures do not count here. Decoding reports them.
+        return True
 
 
 def _decode(path: Path, into: np.ndarray) -> str | None:
-    """Decodes one picture into its place; returns the reason where it fails."""
+    """Decode one picture into an array; return the reason if it fails, otherwise None."""
     try:
         with Image.open(path) as image:
             height, width, channels = into.shape
-            # JPEG decodes at a fraction of its size where that is still large enough.
-            # Both sides allow for the longer one: EXIF may turn the picture yet.
+            # JPEG can be decoded at a fraction of its size if that is large enough. Both sides
+            # allow for the longer one, because the EXIF orientation may exchange them.
             image.draft(None, (2 * max(width, height),) * 2)
             into[...] = picture_to_array(image, (height, width), channels)
-    except Exception as error:  # Pillow's decoders raise what they like on broken files
+    except Exception as error:  # Pillow's decoders raise errors of many types.
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def report_unreadable(unreadable: list[tuple[Path, str]]) -> None:
-    """One line of the log that counts and names files, with the reasons."""
+    """Log a warning that counts the skipped files and names the first five.
+
+    Args:
+        unreadable: Pairs of a path and the reason why it cannot be read.
+    """
     named = "; ".join(f"{path} ({error})" for path, error in unreadable[:5])
     more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
     log.warning("skipped %d unreadable pictures: %s%s", len(unreadable), named, more)

@@ -1,4 +1,4 @@
-"""Images as they are: of any and of differing sizes, neither cropped nor resized."""
+"""Images at their own sizes, neither cropped nor resized."""
 
 import logging
 import os
@@ -11,24 +11,28 @@ import numpy as np
 from PIL import Image
 
 from kddim.data.arrays import read_arrays
-from kddim.data.decode import set_channels, to_mode
+from kddim.data.decode import set_channels, to_float32, to_mode
 from kddim.data.digits import load_digits
-from kddim.data.folder import find_pictures, report_unreadable
+from kddim.data.folder import list_pictures, report_unreadable
 
 log = logging.getLogger("kddim")
 
 
 class NativeImages:
-    """The images of a source at their own sizes, in batches of float32 in [0, 1].
+    """Images of a source at their own sizes, as lists of float32 arrays in [0, 1].
+
+    Grey pictures become RGB. Transparent pixels are blended with white. The order of the images is
+    random, and always the same.
 
     Args:
-        source: "digits", a folder of pictures, walked recursively, or a `.npy` or `.npz`
-            file. Grey pictures become RGB; transparency is laid over white.
-        num_images: at most so many, chosen at random, always the same; None takes all.
-        batch_size: images decoded at once.
+        source: "digits", a folder of pictures (including its subfolders), or a `.npy` or `.npz`
+            file.
+        num_images: Maximum number of images, chosen at random. The choice is always the same. None
+            takes all.
+        batch_size: Number of images that are decoded at once.
 
     Raises:
-        ValueError: no such source, or one without images.
+        ValueError: If there is no such source, or if it has no images.
 
     Example:
         >>> for batch in NativeImages("pictures"):
@@ -41,16 +45,22 @@ class NativeImages:
         if num_images is not None and num_images < len(self._items):
             chosen = np.random.default_rng(0).permutation(len(self._items))[:num_images]
             self._items = [self._items[index] for index in sorted(chosen)]
-        # Figures that look at the first images alone must not look at the first classes.
+        # A metric that uses only the first images must not see only the first classes.
         order = np.random.default_rng(1).permutation(len(self._items))
         self._items = [self._items[index] for index in order]
 
     def __len__(self) -> int:
-        """Images there are, those that cannot be read among them."""
+        """Return the number of images, including unreadable ones."""
         return len(self._items)
 
     def __iter__(self) -> Iterator[list[np.ndarray]]:
-        """Batches: lists of arrays `(height, width, channels)`."""
+        """Yield batches, each a list of float32 arrays `(height, width, channels)` in [0, 1].
+
+        While the caller works on a batch, the next one is decoded.
+
+        Raises:
+            ValueError: If no image can be read.
+        """
         unreadable: list[tuple[Path, str]] = []
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             now: Iterator[Any] = iter(())
@@ -75,41 +85,26 @@ class NativeImages:
 
 
 def _items(source: Any) -> list[Any]:
-    """Paths of pictures, or images."""
+    """Return the paths of pictures, or the images themselves."""
     path = Path(source)
     if str(source) == "digits":
         return list(load_digits())
     if path.is_dir():
-        paths = find_pictures(path)
-        if not paths:
-            raise ValueError(
-                "Expected pictures (PNG, JPEG, WebP, ...) in the folder. "
-                f"Received: none in {source}"
-            )
-        return list(paths)
+        return list(list_pictures(path))
     if path.suffix.lower() in (".npy", ".npz"):
-        if not path.is_file():
-            raise ValueError(f"Expected a NumPy file of images. Received: {source}, no such file")
         return list(read_arrays(path))
     raise ValueError(
         'Expected "digits", a folder of pictures, or a .npy or .npz file, for images at their own '
-        f"sizes. Received: {source}. Other sources want an image size."
+        f"sizes. Received: {source}. Other sources need an image size."
     )
 
 
 def _decode(item: Any) -> Any:
-    """An image, or a path and the reason where it cannot be read."""
+    """Return an image, or a path and the reason if it cannot be read."""
     if isinstance(item, np.ndarray):
-        return _floats(item)
+        return to_float32(set_channels(item, 3) if item.shape[-1] == 1 else item)
     try:
         with Image.open(item) as image:
-            return _floats(np.asarray(to_mode(image, 3)))
-    except Exception as error:  # Pillow's decoders raise what they like on broken files
+            return to_float32(np.asarray(to_mode(image, 3)))
+    except Exception as error:  # Pillow's decoders raise errors of many types.
         return item, f"{type(error).__name__}: {error}"
-
-
-def _floats(image: np.ndarray) -> np.ndarray:
-    image = set_channels(image, 3) if image.shape[-1] == 1 else image
-    if image.dtype == np.uint8:
-        return image.astype("float32") * np.float32(1.0 / 255.0)
-    return image.astype("float32")

@@ -1,4 +1,4 @@
-"""Where decoded images live: in memory, or in a scratch file where they do not fit."""
+"""Storage of decoded images, in memory or in a scratch file."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ log = logging.getLogger("kddim")
 
 
 def available_memory() -> int:
-    """Bytes of physical memory that are free to use; a generous guess where unknown."""
+    """Return the number of bytes of available memory, or 8 GiB if it is unknown."""
     try:
         with open("/proc/meminfo") as file:
             fields = dict(line.split(":", 1) for line in file)
@@ -20,10 +20,13 @@ def available_memory() -> int:
 
 
 def allocate(shape: tuple[int, ...]) -> np.ndarray:
-    """An uint8 array, in memory if it takes at most half of what is available.
+    """Return an uninitialised uint8 array.
 
-    A larger one is mapped to a scratch file, which vanishes with the process; one line
-    of the log says so.
+    The array is in memory if it takes at most half of the available memory. Otherwise it is mapped
+    to a scratch file in `TMPDIR`, which is deleted when the process ends, and a warning is logged.
+
+    Args:
+        shape: Shape of the array.
     """
     size = int(np.prod(shape, dtype="int64"))
     if size <= available_memory() // 2:

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets, by name."""
+"""Data sets of TensorFlow Datasets."""
 
 import re
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from kddim.backend import leave_devices_to_the_backend
+from kddim.checks import reason_of
 from kddim.data.decode import picture_to_array
 from kddim.data.storage import allocate
 
@@ -17,14 +18,18 @@ UNKNOWN_SOURCE = (
 
 
 def split_names(splits: Any, validation_split: float) -> tuple[str, str]:
-    """The example's splits: the first part of every official split, and its rest.
+    """Return the names of a training and a validation part of all official splits.
+
+    As in the keras.io example, the training part is the first part of every official split, and
+    the validation part is the rest.
 
     Args:
-        splits: names of the official splits.
-        validation_split: fraction of each for validation, in whole percents.
+        splits: Names of the official splits.
+        validation_split: Fraction of each split for validation, in (0, 1). It is rounded to whole
+            percents.
 
     Returns:
-        Such as `("train[:80%]+test[:80%]", "train[80%:]+test[80%:]")`.
+        `(train, validation)`, such as `("train[:80%]+test[:80%]", "train[80%:]+test[80%:]")`.
     """
     percent = min(99, max(1, round(100 * (1.0 - validation_split))))
     train = "+".join(f"{name}[:{percent}%]" for name in splits)
@@ -38,21 +43,22 @@ def load_tfds(
     validation_split: float = 0.2,
     limit: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Loads a data set through `tfds.load`, downloading it where that is needed.
+    """Load a data set with `tfds.load`, which downloads it if necessary.
 
     Args:
-        name: such as "oxford_flowers102"; it needs a feature "image".
-        image_size: `(height, width)`; images are centre-cropped and resized to it.
-        channels: 1 or 3; None keeps the data set's own.
-        validation_split: fraction of every official split, in whole percents.
-        limit: reads at most so many images in all.
+        name: Name of a data set with a feature "image", such as "oxford_flowers102".
+        image_size: `(height, width)` in pixels. Images are cropped at their centre and resized.
+        channels: Number of channels, 1 or 3. None keeps the channels of the data set.
+        validation_split: Fraction of every official split for validation, in (0, 1). It is rounded
+            to whole percents.
+        limit: Maximum number of images of both parts together. None reads all.
 
     Returns:
-        `(train, validation)`, uint8 `(n, height, width, channels)`.
+        `(train, validation)`, two uint8 arrays `(n, height, width, channels)`.
 
     Raises:
-        ValueError: TensorFlow Datasets is not installed or knows no such data set; it
-            has no images; it could not be downloaded.
+        ValueError: If TensorFlow Datasets is not installed or does not know the name, if the data
+            set has no images, or if it cannot be downloaded.
     """
     if channels not in (None, 1, 3):
         raise ValueError(
@@ -64,20 +70,20 @@ def load_tfds(
     leave_devices_to_the_backend()
     builder = _prepare(tfds, name)
     found = builder.info.features["image"].shape[-1]
-    # Made-up data (`tfds.testing.mock_data`) know no splits and allow any.
+    # The data of `tfds.testing.mock_data` have no official splits and accept any name.
     names = list(builder.info.splits) or ["train", "validation", "test"]
     parts: list[np.ndarray] = []
     for split in split_names(names, validation_split):
         dataset = tfds.load(name, split=split, shuffle_files=False)
         number = int(dataset.cardinality())
-        if number < 0:  # unknown to this data set
+        if number < 0:  # The data set does not know its length.
             number = builder.info.splits[split].num_examples
         if limit is not None:
             share = max(1, round(limit * (1.0 - validation_split))) if not parts else limit
             number = min(number, share - sum(map(len, parts)))
         if number < 1:
             raise ValueError(
-                "Expected images to train on and to validate on. "
+                "Expected images for training and for validation. "
                 f"Received: none in {split} of {name!r} (limit={limit})"
             )
         examples = tfds.as_numpy(dataset.take(number))
@@ -86,10 +92,10 @@ def load_tfds(
 
 
 def _prepare(tfds: Any, name: str) -> Any:
-    """The builder of a data set of images, downloaded and prepared."""
+    """Return the builder of a data set after downloading and preparing the data."""
     try:
         builder = tfds.builder(name)
-    except Exception as error:  # unknown names and versions raise half a dozen types
+    except Exception as error:  # Unknown names and versions raise errors of many types.
         raise ValueError(UNKNOWN_SOURCE.format(name)) from error
     if "image" not in builder.info.features:
         raise ValueError(
@@ -98,11 +104,10 @@ def _prepare(tfds: Any, name: str) -> Any:
         )
     try:
         builder.download_and_prepare()
-    except Exception as error:  # any of a dozen network and file errors
-        reason = str(error).strip().splitlines()
+    except Exception as error:  # Network and file errors have many types.
         raise ValueError(
             f"Expected to download and prepare the data set {name!r}. "
-            f"Received: {type(error).__name__}: {reason[0] if reason else ''}"
+            f"Received: {type(error).__name__}: {reason_of(error)}"
         ) from error
     return builder
 

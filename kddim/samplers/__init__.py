@@ -1,4 +1,8 @@
-"""Samplers: from noise to images through a denoiser, one algorithm a file."""
+"""Samplers: algorithms that turn noise into images with a denoiser.
+
+A denoiser is any function `(noisy_images, noise_rates, signal_rates) -> (pred_noises,
+pred_images)`. Each algorithm has its own file.
+"""
 
 from typing import Any
 
@@ -35,9 +39,13 @@ NAMES: dict[str, type[Sampler]] = {
 
 
 def get(identifier: Any) -> Sampler:
-    """A sampler from its name, its configuration, or itself.
+    """Return a sampler.
+
+    Args:
+        identifier: Name of a sampler, configuration of one, or a `Sampler`, which is returned as
+            it is.
 
     Raises:
-        ValueError: nothing of the kind is known.
+        ValueError: If `identifier` is none of these.
     """
     return registry.resolve(identifier, "sampler", Sampler, NAMES)

@@ -5,45 +5,40 @@ import dataclasses
 import keras
 import numpy as np
 
-from kddim.samplers.base import Clip, Rates
-from kddim.samplers.multistep import Multistep, check_order
-from kddim.samplers.times import Times
+from kddim.samplers.base import Rates
+from kddim.samplers.multistep import Multistep
 
 
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class AdamsBashforth(Multistep):
-    """Linear multistep sampling, one network call a step.
+    """Adams-Bashforth method with one network call per step.
 
-    With `y = noisy / signal_rate` and `sigma = noise_rate / signal_rate` the process is
-    `dy = pred_noise dsigma` (DDIM paper, Eq. 14). The predicted noises of the last
-    `order` steps are interpolated by a polynomial, here in the angle
-    `phi = atan(sigma)`, which is integrated over the step against `dsigma`. Order 1 is
-    DDIM. Differs from clear-diffusion-keras and PNDM (Liu et al., ICLR 2022, arXiv
-    2202.09778), whose weights are those of equal steps: weights computed from the grid
-    keep their order on every grid.
+    With `y = noisy / signal_rate` and `sigma = noise_rate / signal_rate`, the process is the
+    differential equation `dy = pred_noise dsigma` (DDIM paper, Eq. 14). A polynomial in the angle
+    `phi = atan(sigma)` interpolates the predicted noises of the last `order` steps, and is
+    integrated over the step with respect to sigma. Order 1 is DDIM.
+
+    Differs from clear-diffusion-keras and from PNDM (Liu, Ren, Lin and Zhao, ICLR 2022, arXiv
+    2202.09778), which use the weights of equal steps. Weights that are computed from the grid
+    reach their order on every grid.
 
     Args:
-        order: 1 to 4; the first steps are of lower order. Orders 3 and 4 want some ten
-            steps: of fewer they extrapolate too far, most of all on "log_snr".
-        times: see `Sampler`.
-        clip: see `Sampler`.
+        order: Order of the method, 1 to 4. The first steps have a lower order. Orders 3 and 4
+            need about ten steps. With fewer they extrapolate too far, especially with
+            `times="log_snr"`.
+        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
+
+    Raises:
+        ValueError: If `order` is not 1 to 4, or if `times` or `clip` is invalid.
     """
 
-    order: int = 2
-    times: Times = "uniform"
-    clip: Clip = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_order(self.order, 4)
-
-    @property
-    def combines_noises(self) -> bool:
-        return True
+    highest_order = 4
+    combines_noises = True
 
     def weights(self, rates: Rates) -> np.ndarray:
-        """Integrals of the Lagrange basis over each step, divided by its `dsigma`."""
+        """Return the integrals of the Lagrange basis over each step, divided by its sigma range."""
         angles = np.arctan2(rates.noise, rates.signal)
         next_angles = np.arctan2(rates.next_noise, rates.next_signal)
         weights = np.zeros((len(angles), self.order))
@@ -57,13 +52,14 @@ class AdamsBashforth(Multistep):
 
 
 def _gauss_legendre(start: float, end: float, points: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nodes and the weights of Gauss-Legendre quadrature from `start` to `end`."""
     nodes, weights = np.polynomial.legendre.leggauss(points)
     half = 0.5 * (end - start)
     return start + half * (nodes + 1.0), half * weights
 
 
 def _lagrange(nodes: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
-    """The basis polynomials of `nodes` at `points`."""
+    """Return the value at `points` of each Lagrange basis polynomial of `nodes`."""
     return [
         np.prod([(points - other) / (node - other) for other in np.delete(nodes, i)], axis=0)
         * np.ones_like(points)

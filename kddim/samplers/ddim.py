@@ -1,4 +1,4 @@
-"""The generalised family of the DDIM paper."""
+"""The sampler of the DDIM paper, and the base class that it shares with DDPM."""
 
 import dataclasses
 
@@ -10,17 +10,22 @@ from kddim.samplers.times import Times
 
 
 class Ancestral(Sampler):
-    """What DDIM and DDPM share: Eq. 12, with a standard deviation that `eta` scales."""
+    """Sampling by Eq. 12 of the DDIM paper, with a standard deviation that `eta` scales.
+
+    A subclass is a frozen dataclass with a field or a constant `eta`.
+    """
 
     eta: float
 
     host_options = ("times", "eta", "variance")
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
-        """Eq. 16's `sigma`, and the scale that Eq. 12 leaves for the predicted noise.
+        """Return the rates of each step, `sigma` of Eq. 16, and the scale of the predicted noise.
+
+        The scale is `sqrt(next_noise_rate**2 - sigma**2)`, by Eq. 12.
 
         Raises:
-            ValueError: `eta` is so large that a variance would be negative.
+            ValueError: If `eta` is so large that this variance is negative.
         """
         ratio = np.clip(rates.signal / rates.next_signal, 0.0, 1.0)
         sigma = self.eta * rates.next_noise / rates.noise * np.sqrt(1.0 - ratio**2)
@@ -30,7 +35,7 @@ class Ancestral(Sampler):
             raise ValueError(
                 f"eta={self.eta} asks for more fresh noise than the next noise rate holds "
                 f"(step {worst}: sigma {sigma[worst]:.4f}, rate {rates.next_noise[worst]:.4f}). "
-                "Expected a smaller eta; at most 1 fits every grid."
+                "Expected a smaller eta. Values of at most 1 fit every grid."
             )
         return {
             "noise_rate": rates.noise,
@@ -54,18 +59,21 @@ class Ancestral(Sampler):
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class DDIM(Ancestral):
-    """Denoising diffusion implicit models, Eq. 12 (arXiv 2010.02502).
+    """Denoising diffusion implicit models (Song, Meng and Ermon, ICLR 2021, arXiv 2010.02502).
 
-    `next_noisy = next_signal_rate * pred_image
-    + sqrt(next_noise_rate**2 - sigma**2) * pred_noise + sigma * fresh_noise`, with
-    (Eq. 16) `sigma = eta sqrt((1 - a_next) / (1 - a)) sqrt(1 - a / a_next)`,
-    `a = signal_rate**2`.
+    Each step computes (Eq. 12)
+    `next_noisy = next_signal_rate * pred_image + sqrt(next_noise_rate**2 - sigma**2) * pred_noise
+    + sigma * fresh_noise`, with (Eq. 16)
+    `sigma = eta * sqrt((1 - a_next) / (1 - a)) * sqrt(1 - a / a_next)` and `a = signal_rate**2`.
 
     Args:
-        eta: 0 is deterministic (DDIM, the keras.io example's sampling), 1 is the
-            posterior sampling of DDPM. It scales the standard deviation linearly.
-        times: see `Sampler`.
-        clip: see `Sampler`.
+        eta: Scale of the standard deviation of the fresh noise, at least 0. 0 is deterministic:
+            DDIM, and the sampling of the keras.io example. 1 samples from the posterior, as DDPM.
+        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
+
+    Raises:
+        ValueError: If `eta` is negative or not finite, or if `times` or `clip` is invalid.
 
     Example:
         >>> model.generate(16, diffusion_steps=50, sampler=DDIM(eta=0.5), seed=0)

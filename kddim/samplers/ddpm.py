@@ -1,4 +1,4 @@
-"""Ancestral sampling of DDPM."""
+"""The sampler of the DDPM paper."""
 
 import dataclasses
 
@@ -15,25 +15,29 @@ VARIANCES = ("small", "large")
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class DDPM(Ancestral):
-    """Denoising diffusion probabilistic models (Ho et al., arXiv 2006.11239).
+    """Denoising diffusion probabilistic models (Ho, Jain and Abbeel, arXiv 2006.11239).
 
-    "small" is the posterior's variance: `DDIM(eta=1)`. "large" keeps that mean, and adds
-    noise of the standard deviation `sigma_hat = sqrt(1 - a / a_next)`, with
-    `a = signal_rate**2` (DDIM paper, below Eq. 16): better with about as many steps as
-    in training, much worse with few. A step to a clean image (noise rate 0) adds none,
-    as in both papers' code.
+    Each step draws from a normal distribution with the mean of the posterior
+    `q(x_{t-1} | x_t, x_0)` (Eq. 7). The variance "small" is that of the posterior, which makes the
+    sampler equal to `DDIM(eta=1)`. The variance "large" has the standard deviation
+    `sigma_hat = sqrt(1 - a / a_next)`, with `a = signal_rate**2` (DDIM paper, below Eq. 16). It
+    gives better images with about as many steps as in training, and much worse ones with few
+    steps. A step to a clean image (noise rate 0) adds no noise, as in the code of both papers.
 
     Args:
         variance: "small" or "large".
-        times: see `Sampler`.
-        clip: see `Sampler`.
+        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
+
+    Raises:
+        ValueError: If `variance`, `times` or `clip` is invalid.
     """
 
     variance: str = "small"
     times: Times = "uniform"
     clip: Clip = None
 
-    # The mean of both variances is that of the posterior, eta = 1 of Eq. 16.
+    # With both variances the mean is that of the posterior, which is eta = 1 in Eq. 16.
     eta = 1.0
 
     def __post_init__(self):

@@ -1,49 +1,48 @@
-"""DPM-Solver++, multistep."""
+"""The multistep form of DPM-Solver++."""
 
 import dataclasses
 
 import keras
 import numpy as np
 
-from kddim.samplers.base import Clip, Rates
-from kddim.samplers.multistep import Multistep, check_order
-from kddim.samplers.times import Times
+from kddim.samplers.base import Rates
+from kddim.samplers.multistep import Multistep
 
 
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class DPMSolverPP(Multistep):
-    """DPM-Solver++ (Lu et al., arXiv 2211.01095), multistep, on predicted images.
+    """Multistep DPM-Solver++ with one network call per step (Lu et al., arXiv 2211.01095).
 
-    In `lambda = log(signal_rate / noise_rate)` the process is linear in the predicted
-    image, weighted by `exp(lambda)`; the predictions of the last `order` steps give its
-    derivatives. Order 1 is DDIM; order 2 is the paper's 2M (Algorithm 2); order 3 is
-    its third-order continuation. One network call a step. A last step to a clean image
-    (infinite lambda) is of first order.
+    With `lambda = log(signal_rate / noise_rate)`, the exact step from lambda_s to lambda_t is
+    `next_noisy = next_noise_rate / noise_rate * noisy + next_noise_rate * integral of
+    exp(lambda) * pred_image dlambda`. The predicted images of the last `order` steps give the
+    derivatives of `pred_image` in its Taylor expansion. Order 1 is DDIM. Order 2 is 2M of the
+    paper (Algorithm 2), and order 3 continues it by one more derivative. A last step to a clean
+    image, where lambda is infinite, has order 1.
 
-    Order 2 is the `solver_type="midpoint"` of diffusers. Order 3 is not that of diffusers,
-    which halves the term of the second divided difference and so is of second order.
+    Order 2 equals `solver_type="midpoint"` of diffusers. Order 3 differs from that of diffusers,
+    where the term of the second divided difference is half as large and the method is of second
+    order only.
 
     Args:
-        order: 1 to 3; the first steps are of lower order.
-        times: see `Sampler`.
-        clip: see `Sampler`.
+        order: Order of the method, 1 to 3. The first steps have a lower order.
+        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
+
+    Raises:
+        ValueError: If `order` is not 1 to 3, or if `times` or `clip` is invalid.
     """
 
-    order: int = 2
-    times: Times = "uniform"
-    clip: Clip = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_order(self.order, 3)
-
-    @property
-    def combines_noises(self) -> bool:
-        return False
+    highest_order = 3
+    combines_noises = False
 
     def weights(self, rates: Rates) -> np.ndarray:
-        """Of 2M: `1 + r` and `-r`, with `r = h / (2 h_before)`, `h` the step of lambda."""
+        """Return the weights of the last predictions.
+
+        For order 2 they are `1 + r` and `-r`, with `r = h / (2 * h_before)`. `h` is the step of
+        lambda, and `h_before` the previous one.
+        """
         with np.errstate(divide="ignore"):
             lambdas = np.log(rates.signal) - np.log(rates.noise)
             last = np.log(rates.next_signal[-1]) - np.log(rates.next_noise[-1])
@@ -61,15 +60,23 @@ class DPMSolverPP(Multistep):
 
 
 def _third_order(h: float, h1: float, h2: float) -> np.ndarray:
-    """Corrections to the weights of the last three predictions, from divided differences.
+    """Return what order 3 adds to the weights `(1, 0, 0)` of the last three predictions.
 
-    The integral of `exp(lambda)` times the quadratic through them, over a step `h`
-    after steps `h1` and `h2`, divided by the integral of `exp(lambda)` alone.
+    The weights are the integral over the step of `exp(lambda)` times the quadratic polynomial
+    through the three predictions, divided by the integral of `exp(lambda)`.
+
+    Args:
+        h: Step of lambda.
+        h1: Step of lambda before it.
+        h2: Step of lambda before `h1`.
+
+    Returns:
+        Float64 array `(3,)`, the latest prediction first.
     """
     newest, older = np.array([1.0, -1.0, 0.0]) / h1, np.array([0.0, 1.0, -1.0]) / h2
-    second = (newest - older) / (h1 + h2)  # half of the second derivative
+    second = (newest - older) / (h1 + h2)  # Half of the second derivative.
     first = newest + h1 * second
-    total = -np.expm1(-h)  # of exp(s - h) over 0 <= s <= h
+    total = -np.expm1(-h)  # Integral of exp(s - h) over 0 <= s <= h. The moments have s and s**2.
     moment_1 = h - total
     moment_2 = h**2 - 2.0 * moment_1
     return (moment_1 * first + moment_2 * second) / total

@@ -1,4 +1,4 @@
-"""Heun's method, and every other two-stage method of second order."""
+"""Heun's method and all other Runge-Kutta methods of second order with two stages."""
 
 import dataclasses
 
@@ -13,29 +13,33 @@ from kddim.samplers.times import Times
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class Heun(Sampler):
-    """The general second-order Runge-Kutta method, two network calls a step.
+    """Runge-Kutta method of second order with two network calls per step.
 
-    With `y = noisy / signal_rate` and `sigma = noise_rate / signal_rate` the process is
-    `dy = pred_noise dsigma` (DDIM paper, Eq. 14). A trial step goes the fraction `alpha`
-    of the way; the noises predicted at both ends are averaged. `alpha=1` is Heun's
-    method, 1/2 the midpoint method, 2/3 Ralston's.
+    With `y = noisy / signal_rate` and `sigma = noise_rate / signal_rate`, the process is the
+    differential equation `dy = pred_noise dsigma` (DDIM paper, Eq. 14). A trial step covers the
+    fraction `alpha` of the step. The step itself uses a weighted mean of the noises that are
+    predicted at its start and at the end of the trial step. `alpha=1` is Heun's method, 1/2 is the
+    midpoint method, and 2/3 is Ralston's method.
 
-    `variable` says of what the way consists. With "sigma" the weights are
-    `1 - 1 / (2 alpha)` and `1 / (2 alpha)`, as in Karras et al. (NeurIPS 2022, arXiv
-    2206.00364, Algorithms 1 and 3); a step that spans almost all of sigma, as the first
-    one of few uniform times does, then goes wrong. With "angle" the two predictions are
-    interpolated linearly in `phi = atan(sigma)`, which is integrated against `dsigma`:
-    the same order, and no harm from long steps.
+    `variable` decides how fractions and weights are measured. With "sigma" the weights are
+    `1 - 1 / (2 * alpha)` and `1 / (2 * alpha)`, as in Karras, Aittala, Aila and Laine (NeurIPS
+    2022, arXiv 2206.00364, Algorithms 1 and 3). Steps that cover most of the range of sigma are
+    then inaccurate, such as the first one of a few uniform times. With "angle" the two predictions
+    are interpolated linearly in `phi = atan(sigma)` and integrated with respect to sigma. The
+    order is the same, and long steps are no problem.
 
-    Where the next image is clean (noise rate 0) and `alpha` is 1, the trial step goes
-    half of the way: predictions at no noise at all would divide by it. Karras et al.
-    fall back to first order there.
+    If the next image is clean (noise rate 0) and `alpha` is 1, the trial step covers half of the
+    step, because predictions without any noise would divide by zero. Karras et al. use a step of
+    first order there.
 
     Args:
-        alpha: in (0, 1].
+        alpha: Fraction of the step that the trial step covers, in (0, 1].
         variable: "angle" or "sigma".
-        times: see `Sampler`.
-        clip: see `Sampler`.
+        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
+
+    Raises:
+        ValueError: If `alpha`, `variable`, `times` or `clip` is invalid.
     """
 
     alpha: float = 1.0
@@ -58,10 +62,10 @@ class Heun(Sampler):
         return 2 * time_grids.check_steps(diffusion_steps)
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
-        """The rates of the trial step, and the weight of what is predicted there.
+        """Return the rates of each step and its trial step, and the weight of the trial's noises.
 
         Raises:
-            ValueError: a signal rate of 0, by which the method divides.
+            ValueError: If a signal rate is zero. The method divides by it.
         """
         check_signal(self, rates)
         to_clean = (rates.next_noise == 0.0) & (self.alpha == 1.0)
@@ -79,11 +83,16 @@ class Heun(Sampler):
         }
 
     def _trial_in_sigma(self, rates: Rates, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the angles at the end of each trial step, and the weights of its noises."""
         sigma, next_sigma = rates.noise / rates.signal, rates.next_noise / rates.next_signal
         return np.arctan(sigma + alpha * (next_sigma - sigma)), 0.5 / alpha
 
     def _trial_in_angle(self, rates: Rates, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The weight is the integral of `phi - angle` over dsigma, of `trial - angle` one."""
+        """Return the angles at the end of each trial step, and the weights of its noises.
+
+        The weight is the integral of `(phi - angle) / (trial_angle - angle)` over the step with
+        respect to sigma, divided by the range of sigma.
+        """
         angles = np.arctan2(rates.noise, rates.signal)
         steps = np.arctan2(rates.next_noise, rates.next_signal) - angles
         sigma, next_sigma = rates.noise / rates.signal, rates.next_noise / rates.next_signal
@@ -91,7 +100,7 @@ class Heun(Sampler):
         return angles + alpha * steps, integrals / (alpha * steps * (next_sigma - sigma))
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
-        """Predicts at both ends of the trial step, and remixes with the average noise."""
+        """Predict noises at both ends of the trial step, and take the step with their mean."""
         c = coefficients
         pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
         trial = c["trial_signal_rate"] * pred_images + c["trial_noise_rate"] * pred_noises

@@ -1,4 +1,4 @@
-"""DDIM backwards: from images to latents."""
+"""The inverse of DDIM: from images to latents."""
 
 import dataclasses
 
@@ -10,25 +10,29 @@ from kddim.samplers.ddim import DDIM
 from kddim.samplers.times import Times
 from kddim.schedules import Schedule
 
-# DDPM's first timestep: the least noise that a discrete-time network was trained on.
+# First timestep of DDPM, with the least noise that a network of discrete times has seen.
 _FIRST_TIME = 1e-3
 
 
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class DDIMInverse(Sampler):
-    """The deterministic process followed from clean to noise (DDIM paper, Sec. 4.3).
+    """Deterministic process from images to noise (DDIM paper, Section 4.3).
 
-    Euler steps of the same ordinary differential equation as `DDIM()`, on the same grid
-    in the other direction: after the last step the noisy images are latents. Where the
-    noise rate at the clean end is 0, the network is asked at the rates of time 1/1000
-    there, since it never saw images without noise.
+    It takes Euler steps of the same ordinary differential equation as `DDIM()`, on the same grid
+    in the opposite direction. The noisy images after the last step are the latents. If the noise
+    rate at the clean end is 0, the first prediction uses the rates of time 1/1000, because the
+    network has never seen images without noise.
 
-    It starts from images, and is no way to generate: it has no name in `get`.
+    It starts from images and cannot generate any. It therefore has no name for `get`.
 
     Args:
-        times: the grid, decreasing as for other samplers; it is run through backwards.
-        clip: see `Sampler`.
+        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times, which
+            the steps follow backwards.
+        clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
+
+    Raises:
+        ValueError: If `times` or `clip` is invalid.
     """
 
     times: Times = "uniform"
@@ -43,7 +47,7 @@ class DDIMInverse(Sampler):
         return Rates(noise[:-1], signal[:-1], noise[1:], signal[1:], schedule)
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
-        """The rates of each step, and those that the network is asked at."""
+        """Return the rates of each step and the rates that the denoiser is called with."""
         first_noise, first_signal = rates.at(_FIRST_TIME)
         clean = rates.noise == 0.0
         return {
@@ -64,11 +68,14 @@ class DDIMInverse(Sampler):
 
 
 def inverse_of(sampler: Sampler) -> DDIMInverse:
-    """The way back of a deterministic DDIM, on its own grid.
+    """Return the inverse of a deterministic DDIM sampler on the same grid.
+
+    Args:
+        sampler: `DDIM` sampler with `eta=0`.
 
     Raises:
-        ValueError: the sampler is stochastic, so that many noises lead to one image, or
-            is another than DDIM.
+        ValueError: If the sampler is not DDIM, or is stochastic: many noises then lead to the same
+            image.
     """
     if sampler.stochastic or not isinstance(sampler, DDIM):
         kind = "which is stochastic" if sampler.stochastic else "which has no inverse here"

@@ -1,51 +1,73 @@
-"""What multistep methods share: remixing with a combination of the last predictions."""
+"""The base class of multistep samplers, which combine the predictions of several steps."""
 
 import abc
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
 
-from kddim.samplers.base import Rates, Sampler, check_signal
+from kddim.samplers.base import Clip, Rates, Sampler, check_signal
+from kddim.samplers.times import Times
 
 
-def check_order(order: int, highest: int) -> int:
-    """`order` if it is one of 1 to `highest`.
+@dataclasses.dataclass(frozen=True)
+class Multistep(Sampler):
+    """Linear multistep method on the predicted noises or on the predicted images.
+
+    Each step is a deterministic step of DDIM,
+    `next_noisy = next_signal_rate * pred_image + next_noise_rate * pred_noise`, with a weighted
+    sum of the last `order` predictions in place of the latest one. The weights sum to one. The
+    first steps know fewer predictions and have a lower order.
+
+    A subclass is a frozen dataclass. It defines `weights` and two constants, `highest_order` and
+    `combines_noises`. The latter is true if the noises are combined and the images follow from
+    them, and false if the images are combined and the noises follow.
+
+    Args:
+        order: Order of the method, 1 to `highest_order`: the number of predictions combined.
+        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
 
     Raises:
-        ValueError: it is not.
-    """
-    if isinstance(order, bool) or order not in range(1, highest + 1):
-        raise ValueError(f"Expected `order` of 1 to {highest}. Received: {order!r}")
-    return order
-
-
-class Multistep(Sampler):
-    """A linear multistep method on one of the two predictions.
-
-    Each step is DDIM's deterministic remix, with the prediction replaced by a
-    combination, of weights that sum to one, of itself and those of the steps before.
-    The first steps know fewer predictions, and are of lower order.
+        ValueError: If `order`, `times` or `clip` is invalid.
     """
 
-    order: int
+    order: int = 2
+    times: Times = "uniform"
+    clip: Clip = None
+
+    highest_order: ClassVar[int]
+    combines_noises: ClassVar[bool]
 
     host_options = ("times",)
 
-    @property
-    @abc.abstractmethod
-    def combines_noises(self) -> bool:
-        """Whether noises are combined (and images follow), or images (and noises)."""
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.order, bool) or self.order not in range(1, self.highest_order + 1):
+            raise ValueError(
+                f"Expected `order` of 1 to {self.highest_order}. Received: {self.order!r}"
+            )
 
     @abc.abstractmethod
     def weights(self, rates: Rates) -> np.ndarray:
-        """`(diffusion_steps, order)`: of the latest prediction, the one before, ...
+        """Return the weights of the predictions in each step.
 
-        Weights of predictions that do not exist yet are zero.
+        Args:
+            rates: Rates along the time grid.
+
+        Returns:
+            Float64 array `(diffusion_steps, order)`. Column 0 has the weights of the latest
+            prediction, column 1 those of the one before it, and so on. Predictions that do not
+            exist yet have weight zero.
         """
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
-        """The rates of each step, and the weights of the predictions that it combines."""
+        """Return the rates of each step and the weights of its predictions.
+
+        Raises:
+            ValueError: If the noises are combined and a signal rate is zero.
+        """
         if self.combines_noises:
             check_signal(self, rates)
         weights = self.weights(rates)
@@ -60,7 +82,7 @@ class Multistep(Sampler):
         return tuple(ops.zeros_like(initial_noise) for _ in range(self.order - 1))
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
-        """Remixes with the combined prediction; `state` holds the last `order - 1`."""
+        """Compute one step; `state` holds the predictions of the last `order - 1` steps."""
         c = coefficients
         pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
         history = (pred_noises if self.combines_noises else pred_images, *state)

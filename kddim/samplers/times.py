@@ -1,18 +1,18 @@
-"""Time grids: the decreasing diffusion times that a sampler steps through.
+"""Time grids: the decreasing diffusion times of the steps of a sampler.
 
-A grid is not a schedule (which rates a time has) and not a stepper (what happens
-between two times). Samplers read the next time from the grid; nothing computes it by
-subtracting a stride.
+A grid is separate from the schedule, which gives the rates at each time, and from the sampler,
+which computes a step between two times. Samplers read the next time of a step from the grid, and
+never compute it by subtracting a stride.
 """
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from kddim.backend import to_numpy
-from kddim.schedules import Schedule
+from kddim.checks import check_count
+from kddim.schedules import Schedule, check_monotonic
 
 Times = str | Sequence[float]
 
@@ -26,10 +26,10 @@ def _quadratic(schedule: Schedule, fractions: np.ndarray) -> np.ndarray:
 
 
 def _log_snr(schedule: Schedule, fractions: np.ndarray) -> np.ndarray:
-    # An end of infinite log-SNR is replaced by the SNR one thousandth away from it, at
-    # the clean end DDPM's first timestep; the grid begins and ends at 1 and 0 all the same.
+    # An infinite log-SNR at an end is replaced by the log-SNR at a distance of 1/1000 from it.
+    # At the clean end this is the first timestep of DDPM. The grid still goes from 1 to 0.
     ends = to_numpy(schedule.log_snr(np.array([1.0, 0.999, 1e-3, 0.0]))).astype("float64")
-    # Rates below a millionth, at which float32 ends, count as none.
+    # Rates below 1e-6 count as zero: they are at the limit of float32.
     noise = ends[0] if ends[0] > -27.6 else ends[1]
     clean = ends[3] if ends[3] < 27.6 else ends[2]
     times = to_numpy(schedule.time_at_log_snr(noise + fractions * (clean - noise)))
@@ -42,10 +42,13 @@ GRIDS = {"uniform": _uniform, "quadratic": _quadratic, "log_snr": _log_snr}
 
 
 def check(times: Times) -> str | tuple[float, ...]:
-    """`times` as a name or a tuple of floats.
+    """Return `times` as the name of a grid or as a tuple of floats.
+
+    Args:
+        times: "uniform", "quadratic", "log_snr", or a decreasing sequence in [0, 1].
 
     Raises:
-        ValueError: an unknown name; or a sequence that is shorter than two, does not
+        ValueError: If the name is unknown, or if the sequence has fewer than two values, does not
             decrease, or leaves [0, 1].
     """
     if isinstance(times, str):
@@ -66,34 +69,36 @@ def check(times: Times) -> str | tuple[float, ...]:
 
 
 def check_steps(diffusion_steps: Any) -> int:
-    """`diffusion_steps` as an int.
+    """Return `diffusion_steps` as an int.
+
+    Args:
+        diffusion_steps: Number of steps, at least 1.
 
     Raises:
-        ValueError: it is no integer, or less than 1.
+        ValueError: If it is not an integer, or is below 1.
     """
-    if isinstance(diffusion_steps, bool) or not hasattr(diffusion_steps, "__index__"):
-        raise ValueError(f"Expected `diffusion_steps` to be an int. Received: {diffusion_steps!r}")
-    if operator.index(diffusion_steps) < 1:
-        raise ValueError(f"Expected `diffusion_steps` of at least 1. Received: {diffusion_steps}")
-    return operator.index(diffusion_steps)
+    return check_count("diffusion_steps", diffusion_steps)
 
 
 def grid(times: Times, schedule: Schedule, diffusion_steps: int) -> np.ndarray:
-    """The times of a grid.
+    """Return the times of a grid.
 
     Args:
-        times: "uniform" (`1 - i/S`), "quadratic" (`(1 - i/S)**2`), "log_snr" (equal
-            steps of log-SNR), or the `S + 1` times themselves.
-        schedule: gives the log-SNR where the grid needs it.
-        diffusion_steps: S, at least 1.
+        times: Entry `i` of the grid with S steps is `1 - i / S` for "uniform", and
+            `(1 - i / S)**2` for "quadratic" (DDIM paper, Appendix D.2). "log_snr" has equal steps
+            of the log-SNR. A sequence holds the `S + 1` times themselves.
+        schedule: Schedule to sample on. The grid "log_snr" depends on it.
+        diffusion_steps: Number of steps S, at least 1.
 
     Returns:
-        `(S + 1,)` float64, decreasing; entry 0 is where sampling starts.
+        Decreasing float64 array `(S + 1,)` in [0, 1]. Sampling starts at entry 0.
 
     Raises:
-        ValueError: a sequence of another length than `S + 1`, or zero steps.
+        ValueError: If there are no steps, if a sequence has another length than `S + 1`, or if
+            the signal-to-noise ratio of the schedule rises with time.
     """
     steps = check_steps(diffusion_steps)
+    check_monotonic(schedule)
     if isinstance(times, str):
         return GRIDS[times](schedule, np.arange(steps + 1) / steps)
     if len(times) != steps + 1:

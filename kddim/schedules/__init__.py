@@ -1,9 +1,10 @@
-"""Diffusion schedules: from diffusion time to the rates of noise and signal.
+"""Diffusion schedules: functions from diffusion times to noise rates and signal rates.
 
 A noisy image is `signal_rate * image + noise_rate * noise`, with
-`noise_rate**2 + signal_rate**2 == 1`. In the DDIM paper's notation (Song, Meng and
-Ermon, ICLR 2021, arXiv 2010.02502) `signal_rate = sqrt(alpha)`; in DDPM's (Ho, Jain
-and Abbeel, NeurIPS 2020, arXiv 2006.11239) `sqrt(alpha_bar)`. One schedule a file.
+`noise_rate**2 + signal_rate**2 == 1`. The signal rate is `sqrt(alpha)` in the notation of the
+DDIM paper (Song, Meng and Ermon, ICLR 2021, arXiv 2010.02502), and `sqrt(alpha_bar)` in that of
+the DDPM paper (Ho, Jain and Abbeel, NeurIPS 2020, arXiv 2006.11239). Each schedule has its own
+file.
 """
 
 import logging
@@ -13,7 +14,7 @@ import numpy as np
 
 from kddim import registry
 from kddim.backend import to_numpy
-from kddim.schedules.base import Schedule
+from kddim.schedules.base import Schedule, check_monotonic
 from kddim.schedules.cosine import CosineSchedule
 from kddim.schedules.discrete_beta import DiscreteBetaSchedule
 from kddim.schedules.linear_beta import LinearBetaSchedule
@@ -32,6 +33,7 @@ __all__ = [
     "NicholDhariwalSchedule",
     "Schedule",
     "SigmoidSchedule",
+    "check_monotonic",
     "check_terminal_rate",
     "get",
 ]
@@ -46,33 +48,47 @@ NAMES: dict[str, type[Schedule]] = {
 
 
 def get(identifier: Any) -> Schedule:
-    """A schedule from its name, its configuration, or itself.
+    """Return a schedule.
+
+    Args:
+        identifier: Name of a schedule, configuration of one, or a `Schedule`, which is returned
+            as it is.
 
     Raises:
-        ValueError: nothing of the kind is known.
+        ValueError: If `identifier` is none of these, or if the signal-to-noise ratio of the
+            schedule rises with time.
     """
-    return registry.resolve(identifier, "schedule", Schedule, NAMES)
+    schedule = registry.resolve(identifier, "schedule", Schedule, NAMES)
+    check_monotonic(schedule)
+    return schedule
 
 
 def check_terminal_rate(schedule: Schedule, prediction_type: str) -> None:
-    """Refuses a schedule without signal at time 1 for predictions that divide by it.
+    """Check that a network's predictions can be used at time 1.
 
-    Where there is hardly any, a line in the log says so.
+    A noise prediction is divided by the signal rate. A signal rate of at most 1e-3 at time 1 is
+    reported in the log, because it multiplies the errors of the network.
+
+    Args:
+        schedule: Schedule to train or to sample on.
+        prediction_type: "noise", "image" or "velocity".
 
     Raises:
-        ValueError: the prediction is the noise, and the signal rate at time 1 is 0.
+        ValueError: If `prediction_type` is "noise" and the signal rate at time 1 is zero (below
+            1e-6).
     """
     signal_rate = float(to_numpy(schedule(np.array([1.0]))[1])[0])
     if prediction_type != "noise" or signal_rate > 1e-3:
         return
     if signal_rate < 1e-6:
         raise ValueError(
-            "Expected a schedule whose signal rate at time 1 is above zero, since a noise "
-            f"prediction is divided by it. Received: {schedule}. "
+            "Expected a schedule whose signal rate at time 1 is above zero, because noise "
+            f"predictions are divided by it. Received: {schedule}. "
             'Use prediction_type="velocity" or "image", or a schedule that ends above zero.'
         )
     log.warning(
-        "%s ends at signal rate %.1e, by which a noise prediction is divided: use "
-        'prediction_type="velocity", or a sampler that clips, such as DDIM(clip=(-2.5, 2.5))',
+        "%s has a signal rate of %.1e at time 1. Noise predictions are divided by it, which "
+        'multiplies their errors: use prediction_type="velocity", or a sampler that clips, such '
+        "as DDIM(clip=(-2.5, 2.5))",
         *(type(schedule).__name__, signal_rate),
     )

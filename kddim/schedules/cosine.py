@@ -13,15 +13,19 @@ from kddim.schedules.base import Schedule
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """The angle schedule of the keras.io example.
+    """Schedule of the keras.io example, with an angle that grows linearly with time.
 
-    `angle(t) = acos(max_signal_rate) + t (acos(min_signal_rate) - acos(max_signal_rate))`,
-    `signal_rate = cos(angle)`, `noise_rate = sin(angle)`: a simplified continuous form
-    of the cosine schedule of Nichol and Dhariwal (arXiv 2102.09672, Sec. 3.2).
+    `signal_rate = cos(angle)` and `noise_rate = sin(angle)`, with
+    `angle(t) = acos(max_signal_rate) + t * (acos(min_signal_rate) - acos(max_signal_rate))`.
+    It is a simple continuous form of the cosine schedule of Nichol and Dhariwal (ICML 2021, arXiv
+    2102.09672, Section 3.2).
 
     Args:
-        min_signal_rate: signal rate at time 1, in [0, max_signal_rate).
-        max_signal_rate: signal rate at time 0, in (min_signal_rate, 1].
+        min_signal_rate: Signal rate at time 1, in [0, max_signal_rate).
+        max_signal_rate: Signal rate at time 0, in (min_signal_rate, 1].
+
+    Raises:
+        ValueError: If a rate lies outside its range.
     """
 
     min_signal_rate: float = 0.02
@@ -49,7 +53,7 @@ class CosineSchedule(Schedule):
         xp = array_module(diffusion_times)
         noise_rates, signal_rates = self(diffusion_times)
         with np.errstate(divide="ignore"):
-            # In float32 the cosine of a right angle is a little below zero.
+            # In float32, the cosine of a right angle is slightly below zero.
             return 2.0 * (xp.log(xp.maximum(signal_rates, 0.0)) - xp.log(noise_rates))
 
     def time_at_log_snr(self, log_snr: Any) -> Any:

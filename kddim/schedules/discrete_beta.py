@@ -1,4 +1,4 @@
-"""What schedules share that are defined by the betas of discrete timesteps."""
+"""The base class of schedules that are defined by the betas of discrete timesteps."""
 
 import abc
 from typing import Any
@@ -10,21 +10,20 @@ from kddim.schedules.base import Schedule
 
 
 class DiscreteBetaSchedule(Schedule):
-    """A schedule given by `alpha_bar_k = prod_{i<=k} (1 - beta_i)`, k = 1 to T.
+    """Schedule with `signal_rate**2 = alpha_bar_k = prod_{i<=k} (1 - beta_i)`, k = 1 to T.
 
-    Time `k / T` has `alpha_bar_k`, and time 0 has signal rate 1. Between these times
-    `log(alpha_bar)` is interpolated linearly. Training uses the discrete times alone,
-    as in Ho et al. (NeurIPS 2020, arXiv 2006.11239, Sec. 4).
+    Time `k / T` has `alpha_bar_k`, and time 0 has signal rate 1. `log(alpha_bar)` is interpolated
+    linearly between these times. Training uses only the discrete times, as in Ho, Jain and Abbeel
+    (NeurIPS 2020, arXiv 2006.11239, Section 4).
 
-    A subclass is a frozen dataclass with a field `num_timesteps` (T), and defines
-    `betas`.
+    A subclass is a frozen dataclass with a field `num_timesteps`, which is T. It defines `betas`.
     """
 
     num_timesteps: int
 
     @abc.abstractmethod
     def betas(self) -> np.ndarray:
-        """`beta_1` to `beta_T`, each in (0, 1): `(num_timesteps,)` float64."""
+        """Return `beta_1` to `beta_T`, each in (0, 1), as a float64 array `(num_timesteps,)`."""
 
     @property
     def _log_alpha_bars(self) -> np.ndarray:
@@ -46,7 +45,7 @@ class DiscreteBetaSchedule(Schedule):
             return log_alpha_bars - xp.log(-xp.expm1(log_alpha_bars))
 
     def time_at_log_snr(self, log_snr: Any) -> Any:
-        """Looks `log(alpha_bar) = -softplus(-log_snr)` up in the table of timesteps."""
+        """Return diffusion times from the table of `log(alpha_bar) = -softplus(-log_snr)`."""
         xp = array_module(log_snr)
         decay = xp.logaddexp(xp.zeros_like(log_snr), -log_snr)  # -log(alpha_bar)
         table = -self._log_alpha_bars
@@ -60,7 +59,7 @@ class DiscreteBetaSchedule(Schedule):
 
 
 def _interpolate(position: Any, table: np.ndarray) -> Any:
-    """`table` at fractional positions in [0, len(table) - 1], linear in between."""
+    """Interpolate `table` `(n,)` linearly at fractional positions in [0, n - 1]."""
     xp = array_module(position)
     if xp is np:
         dtype = np.result_type(position)
@@ -74,7 +73,16 @@ def _interpolate(position: Any, table: np.ndarray) -> Any:
 
 
 def _invert(xp: Any, values: Any, table: np.ndarray) -> Any:
-    """Where the growing `table` has the tensor `values` `(n,)`, as fractions of its length."""
+    """Return the positions of `values` in a growing table, as fractions of its length.
+
+    Args:
+        xp: `keras.ops`.
+        values: Tensor `(n,)`.
+        table: Growing values `(m,)`, which are interpolated linearly.
+
+    Returns:
+        Tensor `(n,)` in [0, 1].
+    """
     last = len(table) - 1
     table = xp.cast(table, values.dtype)
     index = xp.clip(xp.searchsorted(table, values) - 1, 0, last - 1)

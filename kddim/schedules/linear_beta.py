@@ -1,4 +1,4 @@
-"""DDPM's schedule."""
+"""The linear beta schedule of DDPM."""
 
 import dataclasses
 
@@ -11,18 +11,19 @@ from kddim.schedules.discrete_beta import DiscreteBetaSchedule
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class LinearBetaSchedule(DiscreteBetaSchedule):
-    """DDPM's schedule: `alpha_bar_k = prod_{i<=k} (1 - beta_i)` with linear betas.
+    """Schedule of DDPM, with betas that grow linearly.
 
-    Time `k / num_timesteps` has `alpha_bar_k`, and time 0 has signal rate 1 (Ho et al.,
-    NeurIPS 2020, arXiv 2006.11239, Sec. 4); see `DiscreteBetaSchedule`.
+    `signal_rate**2 = alpha_bar_k = prod_{i<=k} (1 - beta_i)` at time `k / num_timesteps`, and 1 at
+    time 0 (Ho, Jain and Abbeel, NeurIPS 2020, arXiv 2006.11239, Section 4). `log(alpha_bar)` is
+    interpolated linearly between these times.
 
     Args:
-        num_timesteps: T, at least 2.
-        beta_start: beta_1, in (0, 1).
-        beta_end: beta_T, in (0, 1), at least `beta_start`.
+        num_timesteps: Number of timesteps T, at least 2.
+        beta_start: First beta, beta_1, in (0, 1).
+        beta_end: Last beta, beta_T, in [beta_start, 1).
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: If an argument lies outside its range.
     """
 
     num_timesteps: int = 1000

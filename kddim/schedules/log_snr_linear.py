@@ -1,4 +1,4 @@
-"""A log signal-to-noise ratio that falls linearly."""
+"""The schedule with a linear log signal-to-noise ratio."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,18 @@ from kddim.schedules.base import Schedule
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class LogSNRLinearSchedule(Schedule):
-    """The log signal-to-noise ratio falls linearly with time.
+    """Schedule whose log signal-to-noise ratio falls linearly with time.
 
-    `log_snr(t) = start_log_snr + t (end_log_snr - start_log_snr)`, as in variational
-    diffusion models (Kingma et al., NeurIPS 2021, arXiv 2107.00630).
+    `log_snr(t) = start_log_snr + t * (end_log_snr - start_log_snr)`, as in variational diffusion
+    models (Kingma, Salimans, Poole and Ho, NeurIPS 2021, arXiv 2107.00630).
 
     Args:
-        start_log_snr: at time 0; 2.5 is a signal rate of 0.96.
-        end_log_snr: at time 1, below `start_log_snr`; -7.5 is a signal rate of 0.02.
+        start_log_snr: Log-SNR at time 0, finite. 2.5 is a signal rate of 0.96.
+        end_log_snr: Log-SNR at time 1, finite and below `start_log_snr`. -7.5 is a signal rate of
+            0.02.
+
+    Raises:
+        ValueError: If an end is not finite, or if `end_log_snr` is not below `start_log_snr`.
     """
 
     start_log_snr: float = 2.5

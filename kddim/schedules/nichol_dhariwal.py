@@ -11,25 +11,24 @@ from kddim.schedules.discrete_beta import DiscreteBetaSchedule
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class NicholDhariwalSchedule(DiscreteBetaSchedule):
-    """The cosine schedule of improved DDPM, with its betas clipped.
+    """Cosine schedule of improved DDPM, with clipped betas.
 
-    `f(t) = cos(pi/2 (t + offset) / (1 + offset))**2`,
-    `beta_k = min(1 - f(k/T) / f((k-1)/T), max_beta)` and
-    `alpha_bar_k = prod_{i<=k} (1 - beta_i)` (Nichol and Dhariwal, ICML 2021, arXiv
-    2102.09672, Eq. 17); see `DiscreteBetaSchedule` for the times in between.
+    With `f(t) = cos(pi / 2 * (t + offset) / (1 + offset))**2` and T = `num_timesteps`,
+    `beta_k = min(1 - f(k / T) / f((k - 1) / T), max_beta)` (Nichol and Dhariwal, ICML 2021, arXiv
+    2102.09672, Eq. 17). `signal_rate**2 = alpha_bar_k = prod_{i<=k} (1 - beta_i)` at time `k / T`,
+    and 1 at time 0. `log(alpha_bar)` is interpolated linearly between these times.
 
-    `f(1) = 0`, and only the clipped last beta keeps some signal there: with the defaults
-    a signal rate of 4.9e-5 at time 1. That is enough for a noise prediction, which is
-    divided by it, but multiplies the network's errors in the first steps; sample with
-    `clip`, as the paper does, or predict the velocity.
+    The last beta is the only one that is clipped by default, and leaves a signal rate of 4.9e-5 at
+    time 1. Noise predictions are divided by it, which multiplies the errors of the network in the
+    first sampling steps. Sample with `clip`, as the paper does, or predict the velocity.
 
     Args:
-        num_timesteps: T, at least 2.
-        offset: s of the paper, at least 0: keeps the first betas from being too small.
-        max_beta: in (0, 1).
+        num_timesteps: Number of timesteps T, at least 2.
+        offset: `s` of the paper, at least 0. It keeps the first betas from being too small.
+        max_beta: Upper limit of the betas, in (0, 1).
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: If an argument lies outside its range.
     """
 
     num_timesteps: int = 1000
