@@ -156,7 +156,9 @@ def unfinished(output: str | os.PathLike, settings: Mapping[str, Any]) -> Iterat
 
 def fingerprint(model: DiffusionModel) -> str:
     """Return a hash of the weights and settings of a model that decide its images."""
-    config = {k: v for k, v in model.get_config().items() if k not in ("name", "seed", "ema", "dtype")}
+    config = {
+        k: v for k, v in model.get_config().items() if k not in ("name", "seed", "ema", "dtype")
+    }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     statistics = (model.normalizer.adapt_mean, model.normalizer.adapt_variance)
     for variable in (*model.ema_network.variables, *statistics):
