@@ -1,27 +1,24 @@
 """Samplers from text, such as `heun:alpha=0.5,times=log_snr`."""
 
-import collections.abc
 import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Sequence
 from typing import Any
 
 from kddim import samplers
 from kddim.registry import field_names
 from kddim.samplers.base import Sampler
 
-# Kinds of values that a word of text can be, in the order in which they are tried, with the
-# phrase that describes them in error messages.
-_SCALARS = {
+# Types of values in the order in which they are tried, with phrases for error messages.
+_KINDS = {
     type(None): "none",
     bool: "true or false",
     int: "an integer",
     float: "a number",
     str: "a word",
 }
-_CONSTANTS: dict[Any, dict[str, Any]] = {
+_WORDS: dict[Any, dict[str, Any]] = {
     type(None): {"none": None},
     bool: {"true": True, "false": False},
 }
@@ -108,7 +105,7 @@ def parse_value(text: str, hint: Any) -> Any:
     for kind in kinds:
         with contextlib.suppress(ValueError, KeyError):
             return _parse(text, kind)
-    raise ValueError(" or ".join(map(_describe, kinds)))
+    raise ValueError(" or ".join(_KINDS.get(k, "numbers separated by colons") for k in kinds))
 
 
 def _alternatives(hint: Any) -> list[Any]:
@@ -117,35 +114,17 @@ def _alternatives(hint: Any) -> list[Any]:
         return [int, float, str]
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     kinds = typing.get_args(hint) if union else (hint,)
-    order = list(_SCALARS)
-    return sorted(kinds, key=lambda kind: order.index(kind) if kind in order else 0)
+    return sorted(kinds, key=lambda kind: list(_KINDS).index(kind) if kind in _KINDS else 0)
 
 
 def _parse(text: str, kind: Any) -> Any:
-    if kind in _CONSTANTS:
-        return _CONSTANTS[kind][text.lower()]
-    if kind in _SCALARS:
+    if kind in _WORDS:
+        return _WORDS[kind][text.lower()]
+    if kind in _KINDS:
         return kind(text)
-    parts = text.split(":")
-    elements = _elements(kind, len(parts))
+    parts, elements = text.split(":"), typing.get_args(kind)
+    if typing.get_origin(kind) is not tuple or elements[1:] == (Ellipsis,):
+        elements = elements[:1] * max(len(parts), 2)  # one number is no sequence
     if len(parts) != len(elements):
         raise ValueError
     return tuple(parse_value(part, element) for part, element in zip(parts, elements))
-
-
-def _elements(kind: Any, count: int) -> Sequence[Any]:
-    """Return the types of the elements of a tuple, or of a sequence of `count` elements."""
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is tuple and arguments[1:] != (Ellipsis,):
-        return arguments
-    if typing.get_origin(kind) in (tuple, list, collections.abc.Sequence) and count > 1:
-        return arguments[:1] * count
-    return ()
-
-
-def _describe(kind: Any) -> str:
-    if kind in _SCALARS:
-        return _SCALARS[kind]
-    fixed = typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] != (Ellipsis,)
-    number = f"{len(typing.get_args(kind))} " if fixed else ""
-    return f"{number}numbers separated by colons"
