@@ -58,8 +58,8 @@ def start_keras(backend: str | None) -> None:
             initialise_devices()
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"Expected an installed backend. Received: no module {error.name!r}. Install "
-            "kddim[tensorflow], kddim[jax] or kddim[torch], and choose it with --backend."
+            f"Expected kddim and a backend to be installed. Received: no module {error.name!r}. "
+            "Install kddim[tensorflow], kddim[jax] or kddim[torch], and choose it with --backend."
         ) from error
 
 
