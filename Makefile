@@ -1,11 +1,11 @@
-# Two commands set up everything: `make demo` and `make test`.
+# `make demo` and `make test` each install everything they need.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 RUN ?= runs/digits
-# Two processes: what takes time is tracing and compiling, on one core each.
+# Two processes, since tracing and compiling use one core each.
 PYTEST ?= -n 2 --dist loadscope
-# Without a wish of the user's, PyTorch comes as the build that the tests were tried with.
+# Version of PyTorch that the tests were run with. Set TORCH to install another build.
 TORCH ?= torch==2.13.0
 JUDGES = "torch-fidelity>=0.4" "clean-fid>=0.1.35"
 
@@ -30,7 +30,7 @@ test: $(VENV)/.installed-test
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PYTEST) -m "backend and not slow"
 	KERAS_BACKEND=torch $(BIN)/python -m pytest $(PYTEST) -m "backend and not slow"
 
-# What takes minutes: trains the demo's model and has a classifier judge its digits; runs the
+# Tests that take minutes: train the demo's model and judge its digits with a classifier; run the
 # Inception of 2015 on every backend.
 test-slow: $(VENV)/.installed-test
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m slow
@@ -45,7 +45,7 @@ lint: $(VENV)/.installed-test
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || \
 		{ echo "kddim needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	@# Debian keeps a part of venv in a package of its own; as root it can be had.
+	@# On Debian, venv needs the package python3-venv. Install it if we are root.
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); test "$$(id -u)" = 0 && \
 		echo "installing Debian's python3-venv" && apt-get update -qq && \
 		apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); \
@@ -58,7 +58,8 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[tensorflow,jax,tfds,test]"
-	@# Independent judges of the metrics. They ask for torchvision, which the tests do without.
+	@# Independent implementations of the metrics. They depend on torchvision, which the tests
+	@# do not need.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(JUDGES)
 	touch $@
 

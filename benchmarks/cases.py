@@ -1,8 +1,8 @@
-"""What `speed.py` times. A process of its own for each backend and dtype policy.
+"""Cases that `speed.py` times, in one process per backend and dtype policy.
 
-Reads names of cases from standard input, and answers each with a line of JSON: `units`
-(image-steps, or training steps) and `seconds`. The first answer of a case comes after a
-warm-up that compiles.
+The process reads names of cases from standard input. It answers each with a line of JSON: `units`
+(images times steps, or training steps) and `seconds`. A case first runs once without being timed,
+to compile. Each function below prepares a case and returns `(units, run)`.
 """
 
 import json
@@ -18,7 +18,7 @@ TRAIN_BATCH, TRAIN_STEPS = 16, 6
 
 
 def sampling_model():
-    """The default model, with weights that are not zero anywhere."""
+    """Return the default model, with random values in place of zero weights."""
     import keras
     import numpy as np
 
@@ -33,6 +33,7 @@ def sampling_model():
 
 
 def generate(batch_size, steps):
+    """Time `DiffusionModel.generate`."""
     model = sampling_model()
 
     def run():
@@ -42,7 +43,7 @@ def generate(batch_size, steps):
 
 
 def eager_loop(batch_size, steps):
-    """The keras.io example's way: the network called step by step, and the remixing, eagerly."""
+    """Time sampling as the keras.io example does it: network and mixing run eagerly."""
     import keras
 
     model = sampling_model()
@@ -63,10 +64,10 @@ def eager_loop(batch_size, steps):
 
 
 def convolutions():
-    """Every convolution of the network alone, an image: the ceiling of its layers.
+    """Time every convolution of the network alone, as the ceiling for the network.
 
-    Each in a compiled function of its own, on the batch that suits it best, the fastest of
-    several calls.
+    Each convolution runs in a compiled function of its own, with the batch size that suits it
+    best. The fastest of several calls counts.
     """
     import keras
 
@@ -99,6 +100,7 @@ def convolutions():
 
 
 def training_data():
+    """Return 2,048 random images as a data set of `TRAIN_STEPS` steps per epoch."""
     import numpy as np
 
     import kddim
@@ -108,7 +110,7 @@ def training_data():
 
 
 def batches():
-    """The input pipeline alone: shuffled batches of float32 images."""
+    """Time only the input pipeline: shuffled batches of float32 images."""
     data = training_data()
 
     def run():
@@ -121,6 +123,7 @@ def batches():
 
 
 def fit(remat=0):
+    """Time the steps of `DiffusionModel.fit`, without the setup around them."""
     import keras
 
     import kddim
@@ -147,7 +150,10 @@ def fit(remat=0):
 
 
 def bare_step():
-    """Forward, backward and optimiser in one function: nothing drawn, mixed or averaged."""
+    """Time forward pass, backward pass and optimiser in one compiled function.
+
+    The function draws no noise, mixes no images and updates no average.
+    """
     import keras
     import tensorflow as tf
 
@@ -175,7 +181,7 @@ def bare_step():
 
 
 def first_step(steps):
-    """From the call to the end of the first step, in a process that has compiled it."""
+    """Time a call of `generate` until the end of its first step, after compilation."""
     model = sampling_model()
 
     def run():
@@ -185,6 +191,7 @@ def first_step(steps):
 
 
 def diffusers_pipeline(batch_size, steps):
+    """Time diffusers' `DDIMPipeline` with a network of the same widths."""
     import torch
     from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 
@@ -212,7 +219,7 @@ def diffusers_pipeline(batch_size, steps):
 
 
 def network_flops():
-    """Multiplications and additions of an image's convolutions, in each implementation."""
+    """Return the multiplications and additions of the convolutions, per image."""
     network = sampling_model().network
     total = 0
     for layer in network.layers:
@@ -223,6 +230,7 @@ def network_flops():
 
 
 def diffusers_flops():
+    """Return the operations of diffusers' network per image and step."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,8 +1,8 @@
-"""What KID, FID, precision and recall say of known corruptions of real images.
+"""KID, FID, precision and recall of corrupted real images.
 
-One half of the images is the reference, and images of the other half are corrupted, ever
-more. Every figure should move with the corruption, and mode dropping should show in
-recall more than in precision.
+One part of the images is the reference. Images of the other part are corrupted more and more. Every
+score should get worse with the corruption, and dropped modes should lower recall more than
+precision.
 
     python benchmarks/corruptions.py SOURCE --encoder mobilenet --encoder-weights FILE
 """
@@ -23,7 +23,7 @@ MODES = 20
 
 
 def each(images, change):
-    """`change` of every image, as Pillow opens it."""
+    """Apply `change`, a function of a Pillow image, to every image."""
     changed = [np.asarray(change(Image.fromarray(pixels))) for pixels in to_uint8(images)]
     return np.stack(changed).astype("float32") / 255.0
 
@@ -47,7 +47,7 @@ def jpeg(images, quality):
 
 
 def modes(features, rounds=20):
-    """The number of each image's mode: k-means of the features."""
+    """Return the number of each image's mode, a cluster of the features found by k-means."""
     centres = features[np.random.default_rng(0).permutation(len(features))[:MODES]]
     for _ in range(rounds):
         distances = ((features[:, None] - centres[None]) ** 2).sum(-1)
@@ -58,14 +58,14 @@ def modes(features, rounds=20):
 
 
 def rows(images, encoder, number):
-    """One row of figures a corruption."""
+    """Yield `(corruption, strength, scores)` for each table row."""
     real, pool = images[:number], images[number:]
     reference = FeatureSet(encoder(real))
     features = encoder(pool)
     clean = pool[:number]
     yield "none: other real images", "", score(reference, features[:number])
     strengths = {blur: (0.5, 1.0, 2.0), noise: (0.02, 0.05, 0.1), jpeg: (75, 25, 10)}
-    words = {blur: "blur, radius", noise: "noise, deviation", jpeg: "JPEG, quality"}
+    words = {blur: "blur, radius", noise: "noise, standard deviation", jpeg: "JPEG, quality"}
     for corrupt, values in strengths.items():
         for value in values:
             yield words[corrupt], value, score(reference, encoder(corrupt(clean, value)))
@@ -94,7 +94,7 @@ def main():
     encoder = encoder_of(options.encoder, None, "unbiased", options.encoder_weights)
     shape = (options.image_size, options.image_size, 3)
     images = evaluation.real_images(options.source, shape, split="all", num_images=10**6)
-    print(f"{encoder.description}, {options.num_images} images a side\n")
+    print(f"{encoder.description}, {options.num_images} images per set\n")
     print("| corruption | strength | KID | FID | precision | recall |\n|---|---|---|---|---|---|")
     for name, value, found in rows(images, encoder, options.num_images):
         kid, fid = (f"{found[k]:.4g} ± {found[f'{k}_std']:.2g}" for k in ("kid", "fid"))

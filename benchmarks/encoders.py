@@ -1,6 +1,8 @@
-"""Images a second that each encoder takes, with random weights: speed does not depend on them.
+"""Images per second of each encoder.
 
 python benchmarks/encoders.py
+
+The encoders have random weights, since the speed does not depend on them.
 """
 
 import argparse
@@ -12,7 +14,7 @@ from kddim.metrics import encoders
 
 
 def cases():
-    """Name to encoder, built when it is measured."""
+    """Yield `(name, encoder)`; each encoder is built only when its turn comes."""
     model = encoders.from_model
     yield "random_conv", encoders.get("random_conv")
     yield "mobilenet, 128 px, width 0.25", model(encoders.mobilenet(128, None), "mobilenet")
@@ -24,7 +26,8 @@ def cases():
     yield "pt_inception, 299 px", model(encoders.pt_inception(None), "pt_inception")
 
 
-def images_a_second(encoder, images, batch_size, rounds):
+def images_per_second(encoder, images, batch_size, rounds):
+    """Return the median number of images per second over several rounds."""
     encoder(images[:batch_size], batch_size)  # compiles
     times = []
     for _ in range(rounds):
@@ -42,9 +45,9 @@ def main():
     options = parser.parse_args()
     shape = (options.batch_size, options.image_size, options.image_size, 3)
     images = np.random.default_rng(0).random(shape, "float32")
-    print("| encoder | images a second |\n|---|---|")
+    print("| encoder | images per second |\n|---|---|")
     for name, encoder in cases():
-        rate = images_a_second(encoder, images, options.batch_size, options.rounds)
+        rate = images_per_second(encoder, images, options.batch_size, options.rounds)
         print(f"| {name} | {rate:.3g} |", flush=True)
 
 

@@ -1,9 +1,9 @@
-"""Peak memory of training and of generation, a process for each figure.
+"""Peak memory of training and of generation, with one process per figure.
 
 python benchmarks/memory.py
 
-Writes its section of benchmarks/RESULTS.md. A figure is the peak of the resident set above
-what the process held once the model was built and compiled.
+The script replaces its section of benchmarks/RESULTS.md. A figure is the peak of the resident set
+minus the memory that the process held after the model was built and compiled.
 """
 
 import json
@@ -17,13 +17,13 @@ SIZE = 64
 
 
 def peak() -> float:
-    """The peak of the resident set so far, in MB."""
+    """Return the peak of the resident set so far, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
 def train(batch_size: int, remat: bool) -> dict[str, float]:
-    """One epoch of two steps, after the model was built and compiled."""
+    """Measure one epoch of two training steps."""
     import numpy as np
 
     import kddim
@@ -38,7 +38,7 @@ def train(batch_size: int, remat: bool) -> dict[str, float]:
 
 
 def generate(num_images: int) -> dict[str, float]:
-    """Images in batches of 64, two steps each, of a small model at 64x64."""
+    """Measure generation with a small model at 64x64, in batches of 64 with two steps each."""
     import kddim
 
     model = kddim.DiffusionModel(SIZE, (8, 8), 1, seed=0)
@@ -49,7 +49,7 @@ def generate(num_images: int) -> dict[str, float]:
 
 
 def ask(backend: str, *arguments: object) -> dict[str, float]:
-    """The answer of a process of its own."""
+    """Run one measurement in a new process and return its result."""
     answer = subprocess.run(
         [sys.executable, __file__, *map(str, arguments)],
         capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": backend},
@@ -63,7 +63,7 @@ def main() -> None:
     import results
 
     lines = [
-        "| training, default network, 64x64 | batch 16 | batch 64 | an image more |",
+        "| training, default network, 64x64 | batch 16 | batch 64 | per additional image |",
         "|---|---|---|---|",
     ]
     for backend in ("tensorflow", "jax", "torch"):
@@ -74,7 +74,7 @@ def main() -> None:
             lines.append(f"| {name} | {small:,.0f} MB | {large:,.0f} MB | {each:.1f} MB |")
     lines += [
         "",
-        "| 10,000 generated images, 64x64 | above one batch's needs | their own array |",
+        "| 10,000 generated images, 64x64 | memory beyond one batch | size of their array |",
         "|---|---|---|",
     ]
     for backend in ("tensorflow", "jax", "torch"):

@@ -1,11 +1,10 @@
-"""What mixed precision changes, in KID and in pixels.
+"""Effect of mixed precision on KID and on pixels.
 
 python benchmarks/precision.py
 
-Trains the demo's digits model in float32, with mixed_bfloat16, and in float32 with another
-seed, which tells how much a KID differs for no reason. Samples the models under each dtype
-policy, and scores 1,500 images against all digits. Writes its section of
-benchmarks/RESULTS.md.
+The script trains the demo's digits model in float32, in mixed_bfloat16, and in float32 with another
+seed. The last run shows how much KID varies by chance. It samples each model under each dtype
+policy, scores 1,500 images against all digits, and replaces its section of benchmarks/RESULTS.md.
 """
 
 import argparse
@@ -40,6 +39,7 @@ print(json.dumps(mean))
 
 
 def python(program: list[str]) -> str:
+    """Run Python with the given arguments and return its standard output."""
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     answer = subprocess.run(
         [sys.executable, *program], capture_output=True, text=True, env=environment
@@ -54,9 +54,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     epochs = parser.parse_args().epochs
     lines = [
-        f"Digits, {epochs} epochs. {NUM_IMAGES:,} images of 20 steps against all digits; KID: encoder random_conv, 100 "
-        "subsets of 1,000. Pixels: mean absolute difference from the float32 images of the same "
-        "weights and seed, in [0, 1].",
+        f"Digits, {epochs} epochs. KID compares {NUM_IMAGES:,} images, generated in 20 steps, with "
+        'all digits (encoder random_conv, 100 subsets of 1,000). The column "pixels" is the mean '
+        "absolute difference, in [0, 1], from the images that the same weights and the same seed "
+        "give in float32.",
         "",
         "| trained with | sampled with | KID | pixels |",
         "|---|---|---|---|",
@@ -72,7 +73,13 @@ def main() -> None:
 
 
 def scores(run: str, trained: str, folder: Path) -> list[str]:
-    """A row of the table for each policy that the model is sampled with."""
+    """Sample one model under each dtype policy and return one table row per policy.
+
+    Args:
+        run: Run folder of the model.
+        trained: Description of the training, for the first column.
+        folder: Folder for temporary files.
+    """
     import numpy as np
 
     rows, first = [], None

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's description, and the sections of RESULTS.md."""
+"""Description of the machine, and the sections of RESULTS.md."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ PACKAGES = ("keras", "tensorflow", "jax", "torch", "diffusers", "numpy")
 
 
 def machine() -> str:
-    """The processor, its cores, and the versions of what was timed."""
+    """Return one line with the processor, its cores, and the versions of Python and packages."""
     name = platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
@@ -26,7 +26,13 @@ def machine() -> str:
 
 
 def write(section: str, command: str, lines: list[str]) -> None:
-    """Replaces what stands between a section's two marks, and prints it."""
+    """Replace the text between the two marks of a section, and print it.
+
+    Args:
+        section: Name of the section, as in its marks.
+        command: Command that made the measurements.
+        lines: Lines of the section, in Markdown.
+    """
     text = "\n".join([machine(), f"Command: `{command}`.", "", *lines])
     print(text)
     begin, end = f"<!-- {section} -->", f"<!-- /{section} -->"

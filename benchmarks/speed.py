@@ -1,8 +1,9 @@
-"""Speed of sampling and training, as ratios of cases that are timed in turn.
+"""Ratios of speeds of sampling and training, from cases that run alternately.
 
 python benchmarks/speed.py            (or: make bench)
 
-Writes its section of benchmarks/RESULTS.md; what is written around it stays. Let nothing else run on the machine meanwhile.
+The script replaces its section of benchmarks/RESULTS.md and leaves the rest of the file unchanged.
+Run nothing else on the machine meanwhile.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import results
 
 HERE = Path(__file__).parent
 
-# Name to (worker, case). A worker is a backend and a dtype policy.
+# Name of a case -> (worker, command for the worker). A worker is (backend, dtype policy).
 TF, BF16 = ("tensorflow", "float32"), ("tensorflow", "mixed_bfloat16")
 JAX, TORCH = ("jax", "float32"), ("torch", "float32")
 CASES = {
@@ -46,7 +47,12 @@ CASES = {
 
 
 class Worker:
-    """A process that times cases when it is asked."""
+    """A process that times cases on request.
+
+    Args:
+        backend: Keras backend of the process.
+        policy: Keras dtype policy of the process.
+    """
 
     def __init__(self, backend: str, policy: str, checkout: Path = HERE.parent):
         environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(checkout)}
@@ -66,7 +72,7 @@ class Worker:
 
 
 def import_seconds() -> float:
-    """What `import kddim` takes in a process that has imported Keras."""
+    """Return the seconds that `import kddim` takes after `import keras`, in a new process."""
     program = (
         "import time, keras; t = time.perf_counter(); import kddim; print(time.perf_counter() - t)"
     )
@@ -75,7 +81,12 @@ def import_seconds() -> float:
 
 
 def measure(rounds: int) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Seconds a unit of each case, a dictionary a round, and other numbers."""
+    """Time every case in every round.
+
+    Returns:
+        Seconds per unit of each case, one dictionary per round; and the import time and the
+        convolution operations of both networks.
+    """
     workers = {who: Worker(*who) for who in (TF, BF16, JAX, TORCH)}
     found: list[dict[str, float]] = []
     imports = []
@@ -98,7 +109,10 @@ def measure(rounds: int) -> tuple[list[dict[str, float]], dict[str, float]]:
 
 
 def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, float, str]]:
-    """`(what, ratio, wanted)`; a ratio above 1 is faster than what it is compared with."""
+    """Return `(comparison, ratio, goal)` for each comparison.
+
+    A ratio above 1 means that the first of the two is faster.
+    """
     ours = t["generate, batch 32, 20 steps"]
     ceiling = t["convolutions alone, TensorFlow"]
     tf5, fit = t["generate, TensorFlow, batch 16, 5 steps"], t["fit, TensorFlow, batch 16"]
@@ -140,31 +154,31 @@ def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, flo
 
 
 def report(found: list[dict[str, float]], others: dict[str, float]) -> list[str]:
-    """The lines of the section."""
+    """Return the lines of the section in RESULTS.md."""
     t = {name: median(times[name] for times in found) for name in CASES}
     by_round = [ratios(times, others) for times in found]
     rate = others["ours"] / t["generate, batch 32, 20 steps"] / 1e9
     ceiling = others["ours"] / t["convolutions alone, TensorFlow"] / 1e9
     return [
-        "The cases in turn, medians; in brackets the least and greatest of the rounds' ratios.",
+        "Medians of the rounds. The brackets hold the lowest and the highest ratio of a single round.",
         "",
-        "| what | ratio of rates | wanted |",
+        "| comparison | ratio of speeds | goal |",
         "|---|---|---|",
         *(_row(same) for same in zip(*by_round)),
         f"| `import kddim` after `import keras` | {others['import']:.2f} s | at most 0.3 s |",
         "",
-        f"Of the default network's convolutions, {others['ours'] / 1e9:.2f} GFLOP an image "
-        f"(diffusers' network: {others['diffusers'] / 1e9:.2f}), `generate` reaches {rate:.0f} "
-        f"GFLOP/s, and the convolutions alone {ceiling:.0f}.",
+        f"The convolutions of the default network take {others['ours'] / 1e9:.2f} GFLOP per image "
+        f"(diffusers' network: {others['diffusers'] / 1e9:.2f}). `generate` reaches {rate:.0f} "
+        f"GFLOP/s, and the convolutions alone reach {ceiling:.0f} GFLOP/s.",
         "",
-        "| case | milliseconds an image and step, or a training step |",
+        "| case | milliseconds per image and step, or per training step |",
         "|---|---|",
         *(f"| {name} | {seconds * 1e3:.2f} |" for name, seconds in t.items()),
     ]
 
 
 def _row(same: tuple) -> str:
-    """One ratio, of every round."""
+    """Return the table row of one comparison, given its ratio in every round."""
     what, _, wanted = same[0]
     values = [ratio for _, ratio, _ in same]
     return f"| {what} | {median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | {wanted} |"

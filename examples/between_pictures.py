@@ -1,9 +1,10 @@
-"""Walks between real pictures: encodes them, interpolates their latents, generates.
+"""Interpolate between real pictures.
 
     python examples/between_pictures.py runs/mine/model.keras PICTURES --output walk.png
 
-Each row goes from one picture to another. The ends are the pictures as the model renders
-their latents (DDIM paper, Sec. 5.3 and 5.4).
+The script encodes real pictures to latents, interpolates between pairs of latents, and generates
+images from the results (DDIM paper, Sec. 5.3 and 5.4). Each row of the output leads from one
+picture to another. The two ends of a row are the model's renderings of the two pictures.
 """
 
 import argparse
@@ -17,12 +18,12 @@ import kddim
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
 )
-parser.add_argument("model", help="a .keras file")
-parser.add_argument("source", help="what the model was trained on: a folder, a file, or digits")
-parser.add_argument("--output", type=Path, default=Path("walk.png"))
-parser.add_argument("--rows", type=int, default=4)
-parser.add_argument("--num-images", type=int, default=9, help="a row")
-parser.add_argument("--steps", type=int, default=50)
+parser.add_argument("model", help="A .keras file.")
+parser.add_argument("source", help="Training data of the model: a folder, a file, or digits.")
+parser.add_argument("--output", type=Path, default=Path("walk.png"), help="PNG file to write.")
+parser.add_argument("--rows", type=int, default=4, help="Number of rows.")
+parser.add_argument("--num-images", type=int, default=9, help="Images per row.")
+parser.add_argument("--steps", type=int, default=50, help="Diffusion steps.")
 args = parser.parse_args()
 
 model = keras.saving.load_model(args.model)

@@ -1,10 +1,11 @@
-"""Trains as DDPM does, and samples in a tenth, a hundredth of the steps.
+"""Train a model as DDPM does, then sample it with far fewer steps.
 
     python examples/ddpm_without_retraining.py --output runs/ddpm
 
-1,000 timesteps, linear betas, squared error of the noise: the model of Ho et al. (2020).
-The same weights then generate with DDPM's own sampler and with DDIM (DDIM paper, Sec. 4),
-with few steps and with many, each measured by KID against held-out digits.
+The model is that of Ho et al. (2020): 1,000 timesteps, linear betas, and the squared error of the
+noise. The same weights then generate images with DDPM's own sampler and with DDIM (DDIM paper,
+Sec. 4), with few and with many steps. The script prints the KID of each combination against
+held-out digits.
 """
 
 import argparse
@@ -18,12 +19,14 @@ from kddim.samplers import DDIM, DDPM, AdamsBashforth
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
 )
-parser.add_argument("--source", default="digits", help="digits, a folder, a file or a TFDS name")
-parser.add_argument("--image-size", type=int, default=8)
-parser.add_argument("--epochs", type=int, default=100)
-parser.add_argument("--num-images", type=int, default=500, help="generated for each KID")
-parser.add_argument("--steps", type=int, nargs="+", default=[10, 100, 1000])
-parser.add_argument("--output", type=Path, default=Path("runs/ddpm"))
+parser.add_argument("--source", default="digits", help="digits, a folder, a file or a TFDS name.")
+parser.add_argument("--image-size", type=int, default=8, help="Side in pixels.")
+parser.add_argument("--epochs", type=int, default=100, help="Epochs of training.")
+parser.add_argument("--num-images", type=int, default=500, help="Images generated for each KID.")
+parser.add_argument(
+    "--steps", type=int, nargs="+", default=[10, 100, 1000], help="Numbers of diffusion steps."
+)
+parser.add_argument("--output", type=Path, default=Path("runs/ddpm"), help="Folder for the model.")
 args = parser.parse_args()
 
 train, validation = kddim.data.load(args.source, args.image_size)

@@ -1,10 +1,10 @@
-"""Generates images with a saved model: several numbers of steps, and a stochastic sampler.
+"""Generate images with a saved model, in different numbers of steps.
 
     python examples/generate_from_saved.py runs/digits/model.keras --output generated
 
-writes one grid for each number of steps. All grids start from the same noises, so that
-the same place shows the same image: a draft with few steps, then more detail. With
-eta = 1 fresh noise comes in at every step, and the images are others.
+The script writes one grid of images per number of steps. All grids start from the same noises. With
+DDIM the same place in each grid therefore shows the same image: a draft with few steps, and more
+detail with more steps. With eta = 1 every step adds fresh noise, so the images differ.
 """
 
 import argparse
@@ -12,16 +12,18 @@ from pathlib import Path
 
 import keras
 
-import kddim  # registers the classes that a saved model is made of
+import kddim  # Registers the classes of the saved model with Keras.
 
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
 )
-parser.add_argument("model", help="a .keras file")
-parser.add_argument("--output", type=Path, default=Path("generated"), help="folder")
-parser.add_argument("--num-images", type=int, default=18)
-parser.add_argument("--steps", type=int, nargs="+", default=[2, 5, 20, 50])
-parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same images")
+parser.add_argument("model", help="A .keras file.")
+parser.add_argument("--output", type=Path, default=Path("generated"), help="Folder to write to.")
+parser.add_argument("--num-images", type=int, default=18, help="Images per grid.")
+parser.add_argument(
+    "--steps", type=int, nargs="+", default=[2, 5, 20, 50], help="Numbers of diffusion steps."
+)
+parser.add_argument("--seed", type=int, default=0, help="The same seed gives the same images.")
 args = parser.parse_args()
 
 model = keras.saving.load_model(args.model)

@@ -1,11 +1,11 @@
-"""Trains a diffusion model on a folder of one's own pictures, of any sizes and formats.
+"""Train a diffusion model on a folder of your own pictures.
 
     python examples/own_pictures.py PICTURES --output runs/mine
 
-writes `model.keras` (of the epoch with the lowest KID) and `samples/epoch_0001.png` ...
-into the output folder; `examples/generate_from_saved.py` generates more with the model.
-A few hundred pictures of one kind are little, a few thousand are enough. KERAS_BACKEND=
-tensorflow|jax|torch chooses what computes.
+The pictures may have any sizes and formats. A few thousand pictures of one kind are enough; a few
+hundred are few. The output folder holds `model.keras` (the epoch with the lowest KID) and
+`samples/epoch_0001.png` and so on. `examples/generate_from_saved.py` generates more images with the
+model. The environment variable KERAS_BACKEND=tensorflow|jax|torch chooses the backend.
 """
 
 import argparse
@@ -16,15 +16,17 @@ import kddim
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
 )
-parser.add_argument("folder", help="of pictures, walked recursively")
-parser.add_argument("--output", type=Path, default=Path("runs/own_pictures"))
-parser.add_argument("--image-size", type=int, default=64, help="a multiple of 8")
-parser.add_argument("--epochs", type=int, default=50)
-parser.add_argument("--batch-size", type=int, default=64)
-parser.add_argument("--repeats", type=int, default=5, help="passes over the pictures an epoch")
-parser.add_argument("--flip", action="store_true", help="mirrors half of the pictures")
-parser.add_argument("--kid-encoder", default="auto", help="auto, inception_v3 or random_conv")
-parser.add_argument("--kid-images", type=int, default=1000, help="images generated for each KID")
+parser.add_argument("folder", help="Folder of pictures, searched with its subfolders.")
+parser.add_argument(
+    "--output", type=Path, default=Path("runs/own_pictures"), help="Folder to write to."
+)
+parser.add_argument("--image-size", type=int, default=64, help="Side in pixels, a multiple of 8.")
+parser.add_argument("--epochs", type=int, default=50, help="Epochs of training.")
+parser.add_argument("--batch-size", type=int, default=64, help="Images per batch.")
+parser.add_argument("--repeats", type=int, default=5, help="Passes over the pictures per epoch.")
+parser.add_argument("--flip", action="store_true", help="Mirror half of the pictures.")
+parser.add_argument("--kid-encoder", default="auto", help="auto, inception_v3 or random_conv.")
+parser.add_argument("--kid-images", type=int, default=1000, help="Images generated for each KID.")
 args = parser.parse_args()
 
 train, validation = kddim.data.load(

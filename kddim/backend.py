@@ -213,31 +213,6 @@ def update_after_train_step(model: keras.Model, result: Any, update: Callable[[]
     return logs, (trainable, non_trainable, *others)
 
 
-class StepCache:
-    """Compiled steps by key.
-
-    It is not a dictionary, because Keras tracks and saves the dictionaries of a model.
-    """
-
-    def __init__(self):
-        self._steps: dict[Any, Callable] = {}
-
-    def __len__(self) -> int:
-        return len(self._steps)
-
-    def get(self, key: Any, function: Callable, variables: Sequence[Any]) -> Callable:
-        """Return the compiled step of `key`, compiling it at the first request.
-
-        Args:
-            key: Hashable value. Functions that compute the same have the same key.
-            function: Step to compile.
-            variables: Keras variables that `function` reads.
-        """
-        if key not in self._steps:
-            self._steps[key] = compile_step(function, variables)
-        return self._steps[key]
-
-
 def load_torch_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict that `torch.save` wrote.
 

@@ -167,11 +167,6 @@ class Fitting(keras.Model):
         self._check_adapted()
         return super().make_test_function(*args, **kwargs)
 
-    def make_predict_function(self, *args: Any, **kwargs: Any) -> Any:
-        """Compile `predict_step`, once the normaliser is adapted."""
-        self._check_adapted()
-        return super().make_predict_function(*args, **kwargs)
-
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train on batches of images, like `keras.Model.fit`.
 
@@ -225,13 +220,14 @@ class Fitting(keras.Model):
         Returns:
             NumPy float32 images in [0, 1], of the shape of the given images.
         """
+        self._check_adapted()
         self._restart_validation()
         normalised = super().predict(self._checked(x, kwargs), *args, **kwargs)
         return backend.to_numpy(self.denormalize(normalised))
 
     def _restart_validation(self) -> None:
-        state = self.validation_seed_generator.state
-        state.assign(ops.convert_to_tensor([0, 0], dtype=state.dtype))
+        state = self.validation_seed_generator.state  # of a seed and a number of draws
+        state.assign(state.value * ops.convert_to_tensor([1, 0], dtype=state.dtype))
 
     def _checked(self, data: Any, options: dict[str, Any]) -> Any:
         """Return `data` as Keras takes it, after a look at its first batch."""

@@ -27,7 +27,7 @@ def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, N
         NumPy array of the same shape and dtype. bfloat16 becomes float32.
 
     Raises:
-        ValueError: If the shape is another one, if there is no image, if the dtype is no float,
+        ValueError: If the shape is another one, if there is no image, if the dtype is not a float,
             or if a value is not finite or lies outside [0, 1] by more than 1e-4.
     """
     array = to_numpy(images)
@@ -83,7 +83,7 @@ def iterate_batches(data: Any, batch_size: int = 256) -> Iterator[Any]:
         Images `(batch, height, width, channels)`, as the data set has them.
 
     Raises:
-        ValueError: If the data set has no end, or if `data` is no data set.
+        ValueError: If the data set has no end, or if `data` is not a data set.
     """
     if hasattr(data, "shape") and hasattr(data, "dtype"):
         for start in range(0, len(data), batch_size):
@@ -121,8 +121,8 @@ def first_batch(data: Any) -> Any | None:
         which can be read only once.
 
     Raises:
-        ValueError: If `data` is None, a list, a tuple, or without any batch. Keras takes the
-            arrays of a list for several inputs of one model.
+        ValueError: If `data` is None, a list or a tuple, or if it has no batch. Keras takes the
+            arrays in a list as several inputs of one model.
     """
     if data is None:
         raise ValueError("Expected images to train on. Received: None")

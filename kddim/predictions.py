@@ -57,10 +57,13 @@ def target(prediction_type: str, noises: Any, images: Any, noise_rates: Any, sig
 
 
 class Split(tuple):
-    """`(pred_noises, pred_images)` that remembers the prediction that it was split from.
+    """Pair `(pred_noises, pred_images)` that also holds the prediction it was computed from.
 
-    A loss that compares the network's own prediction uses it as it is, without the rounding
-    of a conversion there and back.
+    A loss on the prediction itself needs no conversion there and back, which would round.
+
+    Attributes:
+        prediction_type: "noise", "image" or "velocity".
+        prediction: Output of the network, of the shape of the images.
     """
 
     prediction_type: str
@@ -70,7 +73,18 @@ class Split(tuple):
 def quantity(
     prediction_type: str, pair: tuple[Any, Any], noise_rates: Any, signal_rates: Any
 ) -> Any:
-    """Return the noise, image or velocity of a pair `(noises, images)`."""
+    """Return the noise, image or velocity of a pair.
+
+    Args:
+        prediction_type: "noise", "image" or "velocity".
+        pair: `(noises, images)`. If it is a `Split` of the same type, its stored prediction is
+            returned.
+        noise_rates: Noise rates in [0, 1].
+        signal_rates: Signal rates in [0, 1].
+
+    Returns:
+        Array of the shape of the images.
+    """
     if isinstance(pair, Split) and pair.prediction_type == prediction_type:
         return pair.prediction
     return target(prediction_type, *pair, noise_rates, signal_rates)
@@ -79,7 +93,7 @@ def quantity(
 def split(
     prediction_type: str, predictions: Any, noisy_images: Any, noise_rates: Any, signal_rates: Any
 ) -> tuple[Any, Any]:
-    """Split noisy images into their noises and images by a prediction.
+    """Split noisy images into noises and images, given a prediction.
 
     It is the inverse of `target`. A noise prediction is divided by the signal rates, and an image
     prediction by the noise rates: these must be above zero.
@@ -92,7 +106,7 @@ def split(
         signal_rates: Signal rates in [0, 1].
 
     Returns:
-        `(pred_noises, pred_images)`, each of the shape of `noisy_images`.
+        `(pred_noises, pred_images)`, a `Split`, each of the shape of `noisy_images`.
     """
     if prediction_type == "noise":
         pred_noises = predictions

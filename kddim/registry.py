@@ -38,7 +38,7 @@ def field_names(options: Any) -> tuple[str, ...]:
         options: Instance or subclass of `Configurable`.
 
     Raises:
-        ValueError: If its class is no dataclass.
+        ValueError: If its class is not a dataclass.
     """
     if not dataclasses.is_dataclass(options):
         raise ValueError(

@@ -162,8 +162,8 @@ class Sampling:
                 than two images.
         """
         ends = []
-        for noise in (start_noise, end_noise):
-            noise = backend.to_numpy(noise)
+        for name, noise in (("start_noise", start_noise), ("end_noise", end_noise)):
+            noise = latents.check_noise(noise, name)
             # One noise as `initial_noise(1, ...)` returns it is welcome too.
             ends.append(noise[0] if noise.ndim == 4 and len(noise) == 1 else noise)
         if not ends[0].shape == ends[1].shape == self.image_shape:
@@ -216,15 +216,7 @@ class Sampling:
         return inversion.encode(self._generation(recipe), normalised, callback)
 
     def decode(
-        self,
-        latents: Any,
-        diffusion_steps: int = 100,
-        sampler: Any = "ddim",
-        *,
-        seed: int = 0,
-        batch_size: int = 64,
-        schedule: Any = None,
-        callback: Callable | None = None,
+        self, latents: Any, diffusion_steps: int = 100, sampler: Any = "ddim", **kwargs: Any
     ) -> np.ndarray:
         """Return the images of latents from `encode`.
 
@@ -232,14 +224,11 @@ class Sampling:
         `decode` ends where `encode` began, and takes away the noise that was added there.
 
         Args:
-            latents: Latents, `(batch, height, width, channels)`. The other arguments are those
-                of `encode`, with the same values.
-            diffusion_steps: As in `encode`.
-            sampler: As in `encode`.
-            seed: As in `encode`.
-            batch_size: As in `encode`.
-            schedule: As in `encode`.
-            callback: As in `encode`.
+            latents: Latents, `(batch, height, width, channels)`.
+            diffusion_steps: Number of steps, as in `encode`.
+            sampler: Sampler, as in `encode`.
+            **kwargs: `seed`, `batch_size`, `schedule` and `callback`, with the same defaults
+                and meanings as in `encode`.
 
         Returns:
             NumPy float32 images in [0, 1], of the shape of the latents.
@@ -249,9 +238,9 @@ class Sampling:
         """
         latents = backend.to_numpy(latents).astype("float32")
         check_batch("latents", latents.shape, self.image_shape)
-        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size)
-        decoded = inversion.decode(self._generation(recipe), latents, callback)
-        return backend.to_numpy(self.denormalize(decoded))
+        callback = kwargs.pop("callback", None)
+        generation = self._generation(Recipe(sampler, diffusion_steps, **kwargs))
+        return backend.to_numpy(self.denormalize(inversion.decode(generation, latents, callback)))
 
     def reconstruct(
         self, images: Any, diffusion_steps: int = 100, sampler: Any = "ddim", **kwargs: Any

@@ -1,4 +1,4 @@
-"""NumPy files of images: what is read, and what is refused and why."""
+"""Tests of NumPy files of images, accepted and refused."""
 
 import numpy as np
 import pytest
@@ -107,7 +107,7 @@ def test_an_empty_npz_is_refused(tmp_path):
 
 
 class Trap:
-    """Unpickling it would run code."""
+    """Object that runs code when it is unpickled."""
 
     sprung = False
 

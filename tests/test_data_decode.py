@@ -1,4 +1,4 @@
-"""Pictures of every mode, size and orientation become arrays of one size."""
+"""Tests of the conversion of pictures of every mode, size and orientation."""
 
 import io
 
@@ -24,7 +24,7 @@ def noise(height, width, channels=3, seed=0):
 
 
 def reopened(image, form, **options):
-    """The picture as it comes back from a file of that format."""
+    """Return a picture after writing it to a file of a format and opening it."""
     file = io.BytesIO()
     image.save(file, form, **options)
     file.seek(0)
@@ -32,7 +32,7 @@ def reopened(image, form, **options):
 
 
 def column_ramp(height, width):
-    """Grey picture whose pixels hold the number of their column."""
+    """Return a grey picture with the index of the column in each pixel."""
     return Image.fromarray(np.tile(np.arange(width, dtype="uint8"), (height, 1)))
 
 
@@ -74,7 +74,7 @@ def test_the_box_is_centred_inside_and_as_large_as_can_be(seed):
         assert 0 <= left < right <= width
         assert 0 <= top < bottom <= height
         box_width, box_height = right - left, bottom - top
-        assert abs(box_width - aspect * box_height) <= 1 + aspect  # at most a pixel off
+        assert abs(box_width - aspect * box_height) <= 1 + aspect  # At most one pixel off.
         assert box_width > width - 1 or box_height > height - 1
         assert left + right == pytest.approx(width, abs=1.0)
         assert top + bottom == pytest.approx(height, abs=1.0)
@@ -269,7 +269,7 @@ def test_exif_orientation_is_applied_before_the_crop(orientation):
 
 def test_a_rotated_jpeg_stands_upright():
     values = np.zeros((32, 64, 3), "uint8")
-    values[:, :32] = 255  # left half white: the top half, once turned clockwise
+    values[:, :32] = 255  # Left half white. It is the top half after a clockwise rotation.
     exif = Image.Exif()
     exif[0x0112] = 6
     picture = reopened(Image.fromarray(values), "JPEG", exif=exif, quality=95)

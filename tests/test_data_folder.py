@@ -1,4 +1,4 @@
-"""Folders of pictures: which files count, what is skipped and said, where arrays live."""
+"""Tests of folders of pictures: files, skipped files and their log, storage of arrays."""
 
 import builtins
 import logging
@@ -28,7 +28,7 @@ def truncate(path, keep=0.5):
 
 
 def levels(images):
-    """The level of each flat grey image."""
+    """Return the levels of grey images that have one level each."""
     return images[:, 0, 0, 0].tolist()
 
 

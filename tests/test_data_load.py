@@ -1,4 +1,4 @@
-"""`kddim.data.load` and the batches it gives: digits, splits, seeds, orders, flips."""
+"""Tests of `kddim.data.load` and its batches: digits, splits, seeds, orders and flips."""
 
 import sys
 
@@ -14,14 +14,14 @@ from kddim.networks.layers import ImageNormalization
 
 
 def numbered(number, size=8):
-    """Flat grey uint8 images, each of its own level: 0, 1, 2, ..."""
+    """Return grey uint8 images that have one level each: 0, 1, 2, ..."""
     return np.broadcast_to(
         np.arange(number, dtype="uint8")[:, None, None, None], (number, size, size, 1)
     ).copy()
 
 
 def levels(batches):
-    """The levels of the images of batches, in their order."""
+    """Return the levels of the images of batches, in their order."""
     return [int(level) for batch in batches for level in to_uint8(batch)[:, 0, 0, 0]]
 
 
@@ -307,7 +307,7 @@ def test_batches_beyond_the_end_are_refused(index):
 
 
 def sided(number):
-    """Float images whose left half is marked by their number, the right half empty."""
+    """Return float images with their index in the left half and zeros in the right half."""
     images = np.zeros((number, 4, 4, 1), "float32")
     images[:, :, :2] = (np.arange(number)[:, None, None, None] + 1) / number
     return images
@@ -353,7 +353,7 @@ def test_flips_are_the_same_when_a_batch_is_read_again_and_new_each_epoch():
 
 
 def test_without_flip_or_training_no_image_is_mirrored():
-    for options in ({"training": True}, {"flip": True}):  # validation never flips
+    for options in ({"training": True}, {"flip": True}):  # Validation never flips.
         dataset = ImageDataset(sided(64), 16, **options)
         assert not any(mirrored(batch).any() for batch in dataset)
 
@@ -362,7 +362,7 @@ def test_without_flip_or_training_no_image_is_mirrored():
 
 
 class Offset(keras.layers.Layer):
-    """Subtracts one learnt number, and adds its square distance as a loss."""
+    """Layer that subtracts a trained number and adds the squared distance as a loss."""
 
     def build(self, shape):
         self.offset = self.add_weight(shape=(), initializer="zeros")
@@ -377,7 +377,7 @@ def test_keras_fits_on_it_and_shuffles_it_each_epoch():
     model = keras.Sequential([keras.Input((8, 8, 1)), Offset()])
     model.compile(optimizer=keras.optimizers.SGD(0.4))
     history = model.fit(dataset, epochs=4, verbose=0)
-    assert dataset.epoch >= 4  # Keras also calls `on_epoch_end` before the first epoch
+    assert dataset.epoch >= 4  # Keras also calls `on_epoch_end` before the first epoch.
     offset = float(keras.ops.convert_to_numpy(model.layers[0].offset))
     assert offset == pytest.approx(numbered(32).mean() / 255, abs=0.01)
     assert history.history["loss"][-1] < history.history["loss"][0]

@@ -1,14 +1,13 @@
-"""TensorFlow Datasets by name: the example's splits, offline.
+"""Tests of data sets of TensorFlow Datasets, without a network.
 
-`tfds.testing.mock_data` serves the data sets: their metadata are written here, with
-official splits of a few images, and every image is flat and of a level of its own.
+`tfds.testing.mock_data` serves the data sets. The tests write their metadata, with official
+splits of a few images. Every image has one level, which no other image has.
 """
 
 import contextlib
 import json
 import os
 import socket
-import time
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ VERSIONS = {"oxford_flowers102": "2.1.1", "mnist": "3.0.1"}
 
 
 def write_metadata(folder, name, splits):
-    """What a prepared data set leaves on disk, without its images."""
+    """Write the metadata of a prepared data set, without its images."""
     version = VERSIONS[name]
     info = {
         "name": name,
@@ -47,7 +46,7 @@ def write_metadata(folder, name, splits):
 
 
 def rows_of(split, infos):
-    """The numbers of the images of a split such as "train[:80%]", over all splits."""
+    """Return the indices of the images of a split such as "train[:80%]" among all images."""
     starts = dict(zip(infos, np.cumsum([0, *(info.num_examples for info in infos.values())])))
     rows = []
     for part in tfds.core.ReadInstruction.from_spec(split).to_absolute(infos):
@@ -62,7 +61,7 @@ def flat_picture(number):
 
 @pytest.fixture
 def serve(tmp_path):
-    """Serves a data set from now on; returns the list of the splits that are asked for."""
+    """Function that serves a data set from now on, and returns the list of requested splits."""
     with contextlib.ExitStack() as stack:
 
         def start(name="oxford_flowers102", splits=FLOWERS, picture=flat_picture):
@@ -95,7 +94,7 @@ def serve(tmp_path):
 
 @pytest.fixture
 def connections(monkeypatch):
-    """Records, and refuses, every attempt to look a host up or to connect."""
+    """Refused and recorded attempts to look up a host or to connect to it."""
     attempts = []
 
     def refuse(*args, **_):
@@ -108,7 +107,7 @@ def connections(monkeypatch):
 
 
 def levels(images):
-    """The levels of flat uint8 images."""
+    """Return the levels of uint8 images that have one level each."""
     return images[:, 0, 0, 0].tolist()
 
 
@@ -228,7 +227,7 @@ def test_no_more_than_the_limit_are_decoded(serve):
 
     serve(picture=picture)
     load("oxford_flowers102", 8, 4, limit=10)
-    assert len(decoded) <= 20  # tf.data reads a little ahead
+    assert len(decoded) <= 20  # tf.data reads ahead.
 
 
 def test_fewer_images_than_a_batch_are_refused(serve):
@@ -237,11 +236,11 @@ def test_fewer_images_than_a_batch_are_refused(serve):
         load("oxford_flowers102", 8, 128)
 
 
-# Preparing the real data set, from archives made here
+# The real data set, prepared from archives that the test writes
 
 
 def write_archives(folder):
-    """The files behind oxford_flowers102: 40 flat flowers, 10 to train, 20 to test."""
+    """Write the files of oxford_flowers102 with 40 flowers, 10 in train and 20 in test."""
     scipy_io = pytest.importorskip("scipy.io")
     (folder / "jpg").mkdir(parents=True)
     for number in range(1, 41):
@@ -259,7 +258,7 @@ def write_archives(folder):
 
 
 def test_flowers_are_prepared_once_and_read_from_their_records(tmp_path, monkeypatch, connections):
-    pytest.importorskip("importlib_resources")  # TFDS imports it to prepare, and never says so
+    pytest.importorskip("importlib_resources")  # TFDS needs it, and does not declare it.
     archives, downloads = write_archives(tmp_path / "archives"), []
 
     def download(_, urls):
@@ -285,10 +284,8 @@ def test_flowers_are_prepared_once_and_read_from_their_records(tmp_path, monkeyp
 
 def test_an_unknown_name_is_refused_at_once_without_a_network(tmp_path, monkeypatch, connections):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", os.fspath(tmp_path))
-    begin = time.monotonic()
     with pytest.raises(ValueError, match=r"TensorFlow data set\. Received: 'no_such_flowers'"):
         load("no_such_flowers", 64)
-    assert time.monotonic() - begin < 20
     assert not connections
     assert not list(tmp_path.iterdir())
 

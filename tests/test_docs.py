@@ -1,23 +1,79 @@
-"""The code in the documents runs, and what it defines keeps the contracts."""
+"""The code in the documents runs, and the objects it defines keep their contracts."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from keras import ops
 
 from kddim.backend import to_numpy
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# No connection, and no module but the dependencies of `kddim[tensorflow]`.
+OFFLINE = """
+import socket, sys
+HIDDEN = {"jax", "scipy", "sklearn", "tensorflow_datasets", "torch"}
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *args):
+        return None if name.split(".")[0] in HIDDEN else self.finder.find_spec(name, *args)
+def refuse(*args, **kwargs):
+    raise OSError("no network in this test")
+sys.meta_path = [Hiding(finder) for finder in sys.meta_path]
+socket.socket.connect = socket.getaddrinfo = refuse
+"""
+
+
+def code_of(path):
+    """Python blocks of a document, in their order."""
+    return re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
+
+
+def run_offline(code, folder):
+    """Run code with TensorFlow in a process of its own; return what it printed."""
+    process = subprocess.run(
+        [sys.executable, "-c", OFFLINE + code],
+        cwd=folder,
+        env=os.environ | {"KERAS_BACKEND": "tensorflow", "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+def test_the_first_snippets_of_the_readme_train_save_and_load(tmp_path):
+    train, load, *_ = code_of(ROOT / "README.md")
+    printed = run_offline(train + "import numpy; numpy.save('images', images)", tmp_path)
+    assert "val_kid" in printed
+    assert (tmp_path / "digits.png").stat().st_size > 0
+    run_offline(load + "import numpy; numpy.save('loaded', images)", tmp_path)
+    images, loaded = np.load(tmp_path / "images.npy"), np.load(tmp_path / "loaded.npy")
+    assert images.shape == (16, 8, 8, 1)
+    assert images.std() > 0.1
+    np.testing.assert_allclose(loaded, images, atol=1e-4)
+
+
+def test_the_python_code_of_every_document_compiles():
+    for document in DOCUMENTS:
+        for block in code_of(document):
+            compile(block, str(document), "exec")
 
 
 @pytest.fixture(scope="module")
 def extending():
-    """The names that the code of docs/extending.md defines, run from top to bottom."""
-    text = (ROOT / "docs" / "extending.md").read_text()
+    """Run the code of docs/extending.md from top to bottom; return the names it defines."""
     names = {"__name__": "extending"}
-    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
-        exec(block, names)
+    for block in code_of(ROOT / "docs" / "extending.md"):
+        if "kddim.objective" not in block:
+            exec(block, names)
     return names
 
 
@@ -45,7 +101,34 @@ def test_the_model_of_the_docs_generates(extending):
     assert extending["model"].generate(2, 2, seed=0).shape == (2, 16, 16, 3)
 
 
+def test_the_overridden_denoise_of_the_docs_commutes_with_mirroring(extending):
+    model = extending["mirror_model"]
+    rng = np.random.default_rng(0)
+    for weight in model.ema_network.weights:
+        weight.assign(np.abs(rng.normal(0.0, 0.2, weight.shape)))
+    noisy_images = rng.standard_normal((2, 16, 16, 3)).astype("float32")
+    rates = np.full((2, 1, 1, 1), 0.6, "float32"), np.full((2, 1, 1, 1), 0.8, "float32")
+    _, plain = model.denoise(noisy_images, *rates, training=False)
+    _, mirrored = model.denoise(noisy_images[:, :, ::-1].copy(), *rates, training=False)
+    np.testing.assert_allclose(to_numpy(ops.flip(mirrored, axis=2)), to_numpy(plain), atol=1e-5)
+    assert model.generate(1, 2, seed=0).shape == (1, 16, 16, 3)
+
+
+def test_the_objective_of_the_docs_trains(extending):
+    pytest.importorskip("kddim.objective")
+    for block in code_of(ROOT / "docs" / "extending.md"):
+        if "kddim.objective" in block:
+            exec(block, extending)
+    images = np.random.default_rng(0).random((8, 16, 16, 3)).astype("float32")
+    model = extending["model"]
+    model.normalizer.adapt(images)
+    logs = model.fit(images, batch_size=4, verbose=0).history
+    weight = extending["NoiseAndImage"].image_weight
+    expected = logs["n_loss"][0] + weight * logs["i_loss"][0]
+    np.testing.assert_allclose(logs["loss"][0], expected, rtol=1e-4)
+
+
 def test_links_between_documents_lead_somewhere():
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -387,7 +387,7 @@ def test_pictures_are_read_as_they_are(tmp_path, lines):
 def test_sources_without_images_of_their_own_sizes_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     for source, match in (
-        (tmp_path / "empty", "none in"), ("oxford_flowers102", "want an image size"),
+        (tmp_path / "empty", "none in"), ("oxford_flowers102", "need an image size"),
         (tmp_path / "no.npz", "no such file"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=match):

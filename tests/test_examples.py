@@ -1,4 +1,4 @@
-"""Every example runs as a script, at toy size, and leaves the files that it promises."""
+"""Every example runs as a script, at toy size, and writes the files that it names."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ SMALL_KID = ("--kid-encoder", "random_conv", "--kid-images", "8")
 
 
 def run(name, *arguments, folder):
-    """Runs an example in a folder, and returns what it printed."""
+    """Run an example in a folder and return its standard output."""
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     process = subprocess.run(
         command,
@@ -32,14 +32,14 @@ def run(name, *arguments, folder):
 
 
 def spread(path):
-    """Standard deviation of an image file's pixels; 0 where nothing is drawn."""
+    """Return the standard deviation of the pixels of an image file; a blank image has 0."""
     with Image.open(path) as image:
         return float(np.asarray(image).std())
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The output folder of `own_pictures.py`, run on a nested folder of colour pictures."""
+    """Run `own_pictures.py` on nested folders of colour pictures; return its output folder."""
     folder = tmp_path_factory.mktemp("own_pictures")
     random = np.random.default_rng(0)
     for index in range(24):

@@ -89,6 +89,10 @@ def test_a_wrapper_around_a_denoiser_needs_no_change_in_a_sampler(model):
 def test_validation_repeats_itself_and_stratifies_the_times(model, images):
     first, second = (model.evaluate(images[:40], batch_size=16, verbose=0) for _ in range(2))
     assert first == second
+    other = kddim.DiffusionModel.from_config(model.get_config() | {"seed": 1})
+    other.set_weights(model.get_weights())
+    other.compile()
+    assert other.evaluate(images[:40], batch_size=16, verbose=0) != first
     _, times = Regression().draw_validation(
         images[:8], model.schedule, keras.random.SeedGenerator(1)
     )

@@ -1,4 +1,4 @@
-"""Arrays of images: checks, batches of any data set, bytes, grids, PNG files."""
+"""Tests of arrays of images: checks, batches of data sets, bytes, grids and PNG files."""
 
 import keras
 import numpy as np

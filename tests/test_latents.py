@@ -1,4 +1,4 @@
-"""Noise by seed, and slerp."""
+"""Tests of noise from seeds and of spherical interpolation."""
 
 import hashlib
 
@@ -37,8 +37,8 @@ def test_noise_is_standard_normal():
 
 
 def test_the_noise_of_a_seed_stays_what_it_was():
-    # Published seeds must go on giving the same pictures. If this fails, NumPy changed
-    # its normal generator: say so in the changelog.
+    # Published seeds must keep their pictures. If this test fails, the normal generator of NumPy
+    # has changed, and the changelog must say so.
     noise = latents.initial_noise(2, (4, 4, 3), seed=42)
     digest = hashlib.sha256(np.round(noise, 4).astype("<f4").tobytes()).hexdigest()
     assert digest[:16] == "404a6cc8dcd91853"

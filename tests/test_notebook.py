@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, on flowers that TensorFlow Datasets makes up."""
+"""The notebook runs from top to bottom, on random images in place of the flowers."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "ddim_flowers.ipynb"
-# The official splits, which made-up data lack.
+# Sizes of the official splits, which `mock_data` does not know.
 SPLITS = {"train": 1020, "test": 6149, "validation": 1020}
 HIDDEN_CELL = """
 import tensorflow_datasets as tfds
@@ -25,7 +25,7 @@ def notebook():
 
 @pytest.fixture
 def metadata(tmp_path):
-    """What TensorFlow Datasets knows of the flowers once it has prepared them."""
+    """Write the metadata of the flowers as TensorFlow Datasets does after a download."""
     tfds = pytest.importorskip("tensorflow_datasets")
     builder = tfds.builder("oxford_flowers102", data_dir=tmp_path / "metadata")
     splits = [
@@ -50,13 +50,14 @@ def test_stored_notebook_is_clean_and_opens_in_colab(notebook):
         assert not cell.outputs
         assert cell.execution_count is None
     source = "\n".join(cell.source for cell in notebook.cells)
+    assert source.count("[tensorflow,tfds]") == 2  # with and without kddim installed
     assert not any(path in source for path in ("/work", "/home", "/root", "/tmp", "/content"))
 
 
 def test_notebook_runs_from_top_to_bottom(notebook, metadata, tmp_path, monkeypatch):
     monkeypatch.setenv("KDDIM_NOTEBOOK_SMALL", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own draws into the notebook
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # The kernel's own draws into the notebook.
     hidden = nbformat.v4.new_code_cell(HIDDEN_CELL.format(metadata=str(metadata)))
     notebook.cells.insert(0, hidden)
     folder = tmp_path / "notebooks"
@@ -72,7 +73,7 @@ def test_notebook_runs_from_top_to_bottom(notebook, metadata, tmp_path, monkeypa
     assert "val_kid" in printed
     assert "random_conv" in printed
     drawn = [output for output in outputs if "image/png" in output.get("data", {})]
-    # Photographs, a grid for each of two epochs, the history, four numbers of steps, the
-    # loaded model.
+    # Photographs, one grid for each of two epochs, the history, four numbers of steps, and the
+    # images of the loaded model.
     assert len(drawn) == 9
     assert (folder / "ddim_flowers.keras").is_file()

@@ -89,7 +89,7 @@ def test_one_time_for_the_whole_batch_and_another_network_later(images):
     model.draw = lambda batch: (draw(batch)[0], keras.ops.full((1, 1, 1, 1), 0.5))
     model.fit(images, batch_size=32, epochs=1, verbose=0)
     model.network = residual_unet(16, (8, 16, 24), 1)
-    assert model._network_in_training().network is model.network
+    assert model._training_network().network is model.network
 
 
 def test_the_option_is_saved_and_leaves_the_file_alone(images, tmp_path):

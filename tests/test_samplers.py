@@ -1,8 +1,8 @@
-"""Every sampler keeps the contract; a closed-form Gaussian denoiser is the oracle.
+"""Tests of all samplers, with a closed-form Gaussian denoiser as the oracle.
 
-For Gaussian data with mean m and standard deviation s the noisy image at rates (n, a)
-is Gaussian too, and the best prediction of the image is linear in it. The exact map of
-the probability flow ODE from noise to the noisy image at the last time is known.
+For Gaussian data with mean m and standard deviation s, the noisy image at rates (n, a) is
+Gaussian too, and the best prediction of the image is linear in it. The exact solution of the
+probability flow ODE from noise to the noisy image at the last time is known.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ each_sampler = pytest.mark.parametrize(
 
 
 def gaussian_denoiser(noisy_images, noise_rates, signal_rates):
-    """The posterior mean of noise and image, for images of N(MEAN, DEVIATION**2)."""
+    """Return the posterior means of noise and image for images from N(MEAN, DEVIATION**2)."""
     variance = signal_rates**2 * DEVIATION**2 + noise_rates**2
     residual = noisy_images - signal_rates * MEAN
     return (
@@ -37,7 +37,7 @@ def gaussian_denoiser(noisy_images, noise_rates, signal_rates):
 
 
 def exact_flow(schedule, noise, start=1.0, end=0.0):
-    """Where the probability flow takes the noisy image of `start`, at time `end`."""
+    """Return the solution of the probability flow ODE at time `end`, from noise at `start`."""
 
     def moments(time):
         noise_rate, signal_rate = schedule(np.array([time]))
@@ -150,7 +150,7 @@ def test_the_example_loop_is_ddim_with_eta_0():
 
 
 def test_eta_1_is_the_posterior_of_ddpm():
-    """Ho et al., Eq. 7: mean and variance of q(x_{t-1} | x_t, x_0), on all timesteps."""
+    """Compare with Ho et al., Eq. 7: mean and variance of q(x_{t-1} | x_t, x_0)."""
     schedule = schedules.LinearBetaSchedule(50, 1e-3, 0.2)
     sampler = samplers.DDIM(eta=1.0)
     coefficients = sampler.coefficients(sampler.rates(schedule, 50))
@@ -159,7 +159,7 @@ def test_eta_1_is_the_posterior_of_ddpm():
     now, after = alpha_bars[:-1], alpha_bars[1:]
     variance = (1 - after) / (1 - now) * betas
     np.testing.assert_allclose(coefficients["sigma"] ** 2, variance, atol=1e-12)
-    # The mean is linear in image and noise; compare it for image 1, noise 0 and back.
+    # The mean is linear in image and noise. Two pairs of them decide it.
     for image, noise in ((1.0, 0.0), (0.0, 1.0)):
         noisy = np.sqrt(now) * image + np.sqrt(1 - now) * noise
         posterior = (
@@ -308,7 +308,7 @@ def test_a_schedule_whose_signal_grows_with_time_is_refused():
     ids=repr,
 )
 def test_solvers_converge_to_the_exact_flow_at_their_order(sampler, order):
-    """On equal steps of log-SNR, where the first, lower-order steps hardly matter."""
+    """Measure orders on equal steps of log-SNR, where the first steps hardly matter."""
     noise, schedule = float64_noise(), SCHEDULES[0]
     exact = exact_flow(schedule, noise)
     steps = np.array([16, 32, 64, 128])
@@ -428,12 +428,13 @@ def test_a_sampler_that_is_no_dataclass_is_told_how_to_become_one():
     match = (
         r"Expected a frozen dataclass\. Received: .*Bare.*@dataclasses\.dataclass\(frozen=True\)"
     )
-    with pytest.raises(ValueError, match=match):
-        Bare().get_config()
+    for ask in (Bare.get_config, lambda bare: bare.compile_key):
+        with pytest.raises(ValueError, match=match):
+            ask(Bare())
 
 
 def test_options_of_a_subclass_reach_its_compiled_step(model):
-    """An option that `step` reads must not be served by another's compiled step."""
+    """Samplers that differ in an option of `step` must not share a compiled step."""
 
     @dataclasses.dataclass(frozen=True)
     class Scaled(samplers.DDIM):
@@ -450,7 +451,7 @@ def test_options_of_a_subclass_reach_its_compiled_step(model):
 @pytest.mark.parametrize("steps", [20, 60])
 @each_sampler
 def test_the_log_snr_grid_of_an_angle_schedule_without_terminal_signal(sampler, steps):
-    """Whose signal rate at time 1 is 6e-17 by rounding."""
+    """The signal rate at time 1 is 6e-17 because of rounding."""
     noise, schedule = latents.initial_noise(4, (2, 2, 1), seed=0), schedules.CosineSchedule(0.0)
     sampler = dataclasses.replace(sampler, times="log_snr")
     if isinstance(sampler, (samplers.Heun, samplers.AdamsBashforth)):

@@ -1,4 +1,4 @@
-"""Every schedule keeps the contract; the closed forms are those of the papers."""
+"""Tests of all schedules: their common properties, and the closed forms of the papers."""
 
 import keras
 import numpy as np
@@ -95,7 +95,7 @@ def test_arrays_keep_their_precision(schedule):
 
 @each
 def test_the_ends_are_finite_rates_and_true_times(schedule):
-    """On arrays and tensors, also where the log-SNR there is infinite."""
+    """Arrays and tensors are tested, and schedules with an infinite log-SNR at an end."""
     ends = np.array([0.0, 1.0], "float32")
     for times in (ends, ops.convert_to_tensor(ends)):
         noise, signal = (to_numpy(rates) for rates in schedule(times))
@@ -145,7 +145,7 @@ def test_nichol_dhariwal_is_eq_17_until_the_clip():
         return np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
 
     schedule = schedules.NicholDhariwalSchedule()
-    timesteps = np.arange(1000) / 1000  # the clip changes the last one alone
+    timesteps = np.arange(1000) / 1000  # The clip changes only the last one.
     np.testing.assert_allclose(schedule(timesteps)[1] ** 2, f(timesteps) / f(0.0), rtol=1e-6)
     assert schedule.betas()[-1] == 0.999
     last = f(0.999) / f(0.0) * (1 - 0.999)
@@ -188,11 +188,11 @@ def test_sigmoid_is_that_of_the_papers(start, end, tau):
 
 
 def test_sigmoid_keeps_its_digits_near_both_ends_in_float32():
-    """To first order the squares of the rates there are linear in the time left."""
+    """Squared rates near an end are linear in the distance from it, to first order."""
     schedule = schedules.SigmoidSchedule(min_signal_rate=0.0)
     x = 1.0 / (1.0 + np.exp(3.0))
-    slope = 6.0 * x * (1.0 - x) / (1.0 - 2.0 * x)  # of alpha_bar, at both ends
-    left = np.array([2.0**-23, 2.0**-20], "float32")  # 1 - left is exact
+    slope = 6.0 * x * (1.0 - x) / (1.0 - 2.0 * x)  # Of alpha_bar, at both ends.
+    left = np.array([2.0**-23, 2.0**-20], "float32")  # 1 - left is exact.
     noise, _ = schedule(ops.convert_to_tensor(left))
     _, signal = schedule(ops.convert_to_tensor(np.float32(1.0) - left))
     np.testing.assert_allclose(to_numpy(noise), np.sqrt(slope * left), rtol=1e-4)
@@ -219,7 +219,7 @@ def test_noise_predictions_need_some_signal_at_time_1():
 
 
 class Backwards(schedules.Schedule):
-    """Clean at time 1, by mistake."""
+    """Schedule that is clean at time 1 by mistake."""
 
     def log_snr(self, diffusion_times):
         return 10.0 * diffusion_times - 5.0
@@ -263,7 +263,7 @@ def test_schedules_fall_also_where_they_compute_in_float32(schedule):
 
 
 def test_configurations_of_earlier_files_are_known():
-    """Saved when the schedules were one module."""
+    """Files were saved when the schedules were one module."""
     for name in ("CosineSchedule", "LinearBetaSchedule", "LogSNRLinearSchedule"):
         config = {
             "module": "kddim.schedules",

@@ -124,14 +124,11 @@ def _check_options(
 ) -> None:
     if not isinstance(validation_split, (int, float)) or not 0.0 < validation_split < 1.0:
         raise ValueError(f"Expected `validation_split` in (0, 1). Received: {validation_split!r}")
-    least = {"batch_size": 1, "repeats": 1, "limit": 2, "channels": 1}
-    values = {"batch_size": batch_size, "repeats": repeats, "limit": limit, "channels": channels}
-    for name, value in values.items():
-        if value is None and name in ("limit", "channels"):
-            continue
-        if not hasattr(value, "__index__") or value < least[name]:
-            raise ValueError(
-                f"Expected `{name}` to be an int of at least {least[name]}. Received: {value!r}"
-            )
+    check_count("batch_size", batch_size)
+    check_count("repeats", repeats)
+    if limit is not None:
+        check_count("limit", limit, least=2)
+    if channels is not None:
+        check_count("channels", channels)
     if not hasattr(seed, "__index__"):
         raise ValueError(f"Expected `seed` to be an int. Received: {seed!r}")

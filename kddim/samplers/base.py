@@ -37,6 +37,16 @@ class Rates:
     next_signal: np.ndarray
     schedule: Schedule
 
+    @property
+    def by_name(self) -> dict[str, np.ndarray]:
+        """Rates as the coefficients of a step."""
+        return {
+            "noise_rate": self.noise,
+            "signal_rate": self.signal,
+            "next_noise_rate": self.next_noise,
+            "next_signal_rate": self.next_signal,
+        }
+
     def at(self, times: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return float64 `(noise_rates, signal_rates)` at other times in [0, 1]."""
         noise, signal = (to_numpy(r).astype("float64") for r in self.schedule(np.asarray(times)))
@@ -91,9 +101,8 @@ class Sampler(registry.Configurable, abc.ABC):
     @property
     def compile_key(self) -> Hashable:
         """Key under which samplers share a compiled step: the options not in `host_options`."""
-        names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
-        static = tuple((n, getattr(self, n)) for n in names if n not in self.host_options)
-        return type(self), self.stochastic, static
+        names = set(registry.field_names(self)) - set(self.host_options)
+        return type(self), self.stochastic, tuple((n, getattr(self, n)) for n in sorted(names))
 
     @abc.abstractmethod
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
@@ -137,11 +146,7 @@ class Sampler(registry.Configurable, abc.ABC):
         schedule: Schedule,
         initial_noise: Any,
         diffusion_steps: int,
-        *,
-        seed: int | None = None,
-        start: int = 0,
-        callback: Callback | None = None,
-        compile_step: Callable[[Callable], Callable] | None = None,
+        **options: Any,
     ) -> Any:
         """Sample images.
 
@@ -152,13 +157,7 @@ class Sampler(registry.Configurable, abc.ABC):
             initial_noise: Standard normal noise, `(batch, height, width, channels)`. Its
                 floating-point type is the type of the computation.
             diffusion_steps: Number of steps S, at least 1.
-            seed: Seed of the noise that stochastic samplers add. None draws a fresh one.
-            start: Index of the first image, to sample one seed in several batches.
-            callback: `callback(step, noisy_images, pred_images)`, called after each step with
-                the noisy images at the next time of that step. Sampling stops if it returns
-                `True`.
-            compile_step: Function that compiles the step, a function of `(noisy_images,
-                state, coefficients, noises)`. None runs the step as it is.
+            **options: `seed`, `start`, `callback` and `compile_step`, as in `run`.
 
         Returns:
             `pred_images` of the last step, a backend tensor.
@@ -166,8 +165,6 @@ class Sampler(registry.Configurable, abc.ABC):
         Raises:
             ValueError: If there is no step, or the times do not fit the number of steps.
         """
-        options: dict[str, Any] = {"seed": seed, "start": start, "callback": callback}
-        options["compile_step"] = compile_step
         return self.run(denoise, schedule, initial_noise, diffusion_steps, **options)[1]
 
     def run(
@@ -190,10 +187,13 @@ class Sampler(registry.Configurable, abc.ABC):
             schedule: As in `sample`, like the arguments below.
             initial_noise: Standard normal noise.
             diffusion_steps: Number of steps.
-            seed: Seed of fresh noise.
-            start: Index of the first image.
-            callback: Function called after each step.
-            compile_step: Function that compiles the step.
+            seed: Seed of the noise that stochastic samplers add. None draws a fresh one.
+            start: Index of the first image, to sample one seed in several batches.
+            callback: `callback(step, noisy_images, pred_images)`, called after each step with
+                the noisy images at the next time of that step. Sampling stops if it returns
+                `True`.
+            compile_step: Function that compiles the step, a function of `(noisy_images,
+                state, coefficients, noises)`. None runs the step as it is.
 
         Returns:
             `(noisy_images, pred_images)`: the noisy images at the last time of the grid, and

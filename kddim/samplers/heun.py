@@ -72,14 +72,10 @@ class Heun(Sampler):
         alpha = np.where(to_clean, 0.5, self.alpha)
         trial = self._trial_in_sigma if self.variable == "sigma" else self._trial_in_angle
         trial_angles, weights = trial(rates, alpha)
-        return {
-            "noise_rate": rates.noise,
-            "signal_rate": rates.signal,
+        return rates.by_name | {
             "trial_noise_rate": np.sin(trial_angles),
             "trial_signal_rate": np.cos(trial_angles),
             "trial_weight": weights,
-            "next_noise_rate": rates.next_noise,
-            "next_signal_rate": rates.next_signal,
         }
 
     def _trial_in_sigma(self, rates: Rates, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -50,13 +50,9 @@ class DDIMInverse(Sampler):
         """Return the rates of each step and the rates that the denoiser is called with."""
         first_noise, first_signal = rates.at(_FIRST_TIME)
         clean = rates.noise == 0.0
-        return {
-            "noise_rate": rates.noise,
-            "signal_rate": rates.signal,
+        return rates.by_name | {
             "asked_noise_rate": np.where(clean, first_noise, rates.noise),
             "asked_signal_rate": np.where(clean, first_signal, rates.signal),
-            "next_noise_rate": rates.next_noise,
-            "next_signal_rate": rates.next_signal,
         }
 
     def step(self, denoise, noisy_images, state, coefficients, noises):

@@ -71,12 +71,7 @@ class Multistep(Sampler):
         if self.combines_noises:
             check_signal(self, rates)
         weights = self.weights(rates)
-        return {
-            "noise_rate": rates.noise,
-            "signal_rate": rates.signal,
-            "next_noise_rate": rates.next_noise,
-            "next_signal_rate": rates.next_signal,
-        } | {f"weight_{age}": weights[:, age] for age in range(self.order)}
+        return rates.by_name | {f"weight_{age}": weights[:, age] for age in range(self.order)}
 
     def initial_state(self, initial_noise: Any) -> tuple:
         return tuple(ops.zeros_like(initial_noise) for _ in range(self.order - 1))
