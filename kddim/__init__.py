@@ -1,8 +1,8 @@
 """Denoising diffusion implicit models in Keras 3.
 
-The public names are imported when they are first used, or as soon as Keras is imported, so
-that `kddim --help` answers without Keras, and that `keras.saving.load_model` knows every class
-once both packages are imported, in any order. `kddim/registration.py` says how.
+`import kddim` does not start Keras. The public names are imported when they are first used or
+when Keras is imported, whichever comes first. `keras.saving.load_model` therefore knows every
+class after `import kddim`. `kddim/registration.py` explains how.
 """
 
 import importlib

@@ -1,18 +1,18 @@
-"""Registration of kddim's classes with Keras, whichever of the two is imported first.
+"""Registration of kddim's classes with Keras, whichever package is imported first.
 
-Keras finds the classes of a `.keras` file only if they were registered, which happens when
-the modules that define them are imported. `import kddim` must therefore import them, but
-they need Keras, which takes seconds to start, and the command line has to answer `--help`
-before that. So:
+Keras can load the classes in a `.keras` file only after they were registered, which happens when
+the modules that define them are imported. Users expect `import kddim` to do that. But these
+modules import Keras, which takes seconds, and the command line must answer `--help` at once. The
+solution:
 
-- If Keras is already imported, `import kddim` imports all rooms at once.
-- Otherwise it leaves a finder in `sys.meta_path` that notices imports of `keras` and of
-  kddim's own modules. As soon as Keras is there and none of these imports is unfinished,
-  the finder removes itself and imports all rooms.
+- If Keras is already imported, `import kddim` imports all public modules immediately.
+- Otherwise, `import kddim` adds a finder to `sys.meta_path`. The finder observes the imports of
+  `keras` and of kddim's own modules. When Keras is imported and none of these imports is
+  unfinished, it removes itself and imports all public modules.
 
-The finder waits for the end of kddim's own imports because they are what imports Keras in
-`from kddim.samplers import DDIM`: at that moment `kddim.samplers` is still empty, and the
-other rooms, which use it, cannot be imported yet.
+The finder waits for kddim's own imports for this reason: `from kddim.samplers import DDIM` runs
+`kddim/samplers/__init__.py`, which imports Keras. At this moment `kddim.samplers` is still
+empty, and the modules that depend on it cannot be imported yet.
 """
 
 import importlib
@@ -25,25 +25,25 @@ from typing import Any
 
 
 def register_with_keras() -> None:
-    """Import all rooms, now if Keras is imported already, else as soon as it is."""
+    """Import all public modules now if Keras is imported already, else after its import."""
     if "keras" in sys.modules:
-        import_rooms()
+        import_public_modules()
     else:
         sys.meta_path.insert(0, _Finder())
 
 
-def import_rooms() -> None:
-    """Import everything public, so that all classes are registered with Keras."""
+def import_public_modules() -> None:
+    """Import all public names of kddim, which registers every class with Keras."""
     kddim = importlib.import_module("kddim")
     for name in kddim.__all__:
         getattr(kddim, name)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finder that has all rooms imported after the import of Keras.
+    """Finder that imports all public modules after the import of Keras.
 
-    It finds modules with the other finders, and only replaces their loader by one that
-    reports when the module is complete.
+    It asks the other finders for a module, and replaces its loader by one that reports when the
+    module is complete.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         is_ours = name == "keras" or name.startswith("kddim.")
         if not is_ours or name in self._looking_up:
             return None
-        self._looking_up.add(name)  # the other finders are asked through the same function
+        self._looking_up.add(name)  # `importlib.util.find_spec` asks this finder again
         try:
             spec = importlib.util.find_spec(name)
         finally:
@@ -64,15 +64,15 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
     def finish(self, name: str) -> None:
-        """Note that a module is complete, and import all rooms if it was the last one."""
+        """Mark a module as complete, and import all public modules if it was the last one."""
         self.unfinished.discard(name)
         if "keras" in sys.modules and not self.unfinished and self in sys.meta_path:
             sys.meta_path.remove(self)
-            import_rooms()
+            import_public_modules()
 
 
 class _Loader(importlib.abc.Loader):
-    """Loader that tells `finder` when it begins and ends to execute a module."""
+    """Loader that reports to a finder when the execution of a module begins and ends."""
 
     def __init__(self, loader: Any, finder: _Finder):
         self.loader, self.finder = loader, finder

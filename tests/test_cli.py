@@ -1,4 +1,4 @@
-"""The command line, as a person meets it."""
+"""The command line, as users see it."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from kddim import cli
 
 
 def kddim(*arguments):
-    """Runs the command in this process; returns its exit status."""
+    """Run the command in this process, and return its exit status."""
     with pytest.raises(SystemExit) as stopped:
         cli.main([str(a) for a in arguments])
     return stopped.value.code
@@ -26,7 +26,7 @@ def saved(images, tmp_path):
     return path
 
 
-# What the console script does, under the name that it has.
+# The code of the console script, with the name of the program that it has there.
 ENTRY = "import sys; sys.argv[0] = '/usr/bin/kddim'; from kddim.cli import main; main()"
 NO_KERAS = {"PATH": "/usr/bin:/bin", "KERAS_BACKEND": "none, which would fail"}
 

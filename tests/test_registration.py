@@ -1,4 +1,4 @@
-"""`import kddim` and Keras' registry of classes, in fresh processes."""
+"""`import kddim` registers its classes with Keras, in fresh processes."""
 
 import os
 import subprocess
