@@ -1,9 +1,14 @@
-"""kddim: denoising diffusion implicit models in Keras 3."""
+"""Denoising diffusion implicit models in Keras 3.
+
+`import kddim` does not start Keras. The public names are imported when they are first used or
+when Keras is imported, whichever comes first. `keras.saving.load_model` therefore knows every
+class after `import kddim`. `kddim/registration.py` explains how.
+"""
 
 import importlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
+
+from kddim.registration import register_with_keras
 
 __version__ = "0.1.0"
 
@@ -45,17 +50,8 @@ def __getattr__(name: str) -> Any:
     return importlib.import_module(f"kddim.{name}")
 
 
-def _started_as_command() -> bool:
-    program = os.path.basename(sys.argv[0]) if sys.argv else ""
-    if program == "-m":  # Python is looking for the module of `python -m MODULE`
-        options = sys.orig_argv
-        return "-m" in options and options[options.index("-m") + 1 :][:1] == ["kddim"]
-    return program in ("kddim", "kddim.exe", "kddim-script.py")
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
-# The command line answers `--help` without Keras, and imports what a verb needs when it
-# runs. Everyone else gets all names at once, and their classes registered with Keras,
-# so that `keras.saving.load_model` knows them.
-if not _started_as_command():
-    for _name in __all__:
-        globals()[_name] = __getattr__(_name)
+register_with_keras()

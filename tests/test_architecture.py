@@ -31,7 +31,7 @@ FLOORS = [
     {"cache", "images", "registry"},
     {"files"},
     {"backend"},
-    {"checks"},
+    {"checks", "names", "registration"},
 ]
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kddim import registry
+from kddim import names, registry
 from kddim.backend import to_numpy
 from kddim.schedules.base import Schedule, check_monotonic
 from kddim.schedules.cosine import CosineSchedule
@@ -38,13 +38,7 @@ __all__ = [
     "get",
 ]
 
-NAMES: dict[str, type[Schedule]] = {
-    "cosine": CosineSchedule,
-    "linear_beta": LinearBetaSchedule,
-    "log_snr_linear": LogSNRLinearSchedule,
-    "nichol_dhariwal": NicholDhariwalSchedule,
-    "sigmoid": SigmoidSchedule,
-}
+NAMES: dict[str, type[Schedule]] = registry.load_table(names.SCHEDULES)
 
 
 def get(identifier: Any) -> Schedule:

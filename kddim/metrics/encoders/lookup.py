@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from kddim import cache
+from kddim import cache, names, registry
 from kddim.metrics.encoders.base import Encoder, check_weights, from_model
 from kddim.metrics.encoders.fidelity_inception import WEIGHTS_URL, pt_inception
 from kddim.metrics.encoders.keras_inception import check_inception_size, inception_v3
@@ -20,7 +20,9 @@ from kddim.metrics.encoders.random_convolution import random_conv_encoder
 
 log = logging.getLogger("kddim")
 
-NAMES = ("inception_v3", "random_conv", "mobilenet", "pt_inception", "auto")
+NAMES = tuple(names.ENCODERS)
+# Side of the images that an encoder sees by default.
+IMAGE_SIZES = {"inception_v3": 75, "mobilenet": 128, "pt_inception": 299, "auto": 75}
 
 
 def get(
@@ -77,14 +79,13 @@ def _named(
         weights = None
     if name in ("random_conv", "auto") and weights is not None:
         raise ValueError(f"Expected no `weights` for {name!r}. Received: {weights!r}")
-    if name == "random_conv":
-        return dataclasses.replace(random_conv_encoder(), options={"identifier": name})
+    image_size = image_size or IMAGE_SIZES.get(name)
+    encoder = registry.load_object(names.ENCODERS[name])(image_size, weights, antialias)
     if name == "auto":
-        return _auto(image_size or 75, antialias)
-    image_size = image_size or {"inception_v3": 75, "mobilenet": 128, "pt_inception": 299}[name]
-    build = {"inception_v3": _inception_v3, "mobilenet": _mobilenet, "pt_inception": _pt_inception}
-    encoder = build[name](image_size, weights, antialias)
-    options: dict[str, Any] = {"identifier": name, "image_size": image_size, "antialias": antialias}
+        return encoder
+    options: dict[str, Any] = {"identifier": name}
+    if name != "random_conv":
+        options |= {"image_size": image_size, "antialias": antialias}
     if weights is not None:
         options["weights_hash"] = remember_weights(weights)
     return dataclasses.replace(encoder, options=options)
@@ -143,7 +144,8 @@ def same_encoder(one: Encoder, other: Encoder) -> bool:
     return dict(one.options) == dict(other.options)
 
 
-def _inception_v3(image_size: int, weights: Any, antialias: bool) -> Encoder:
+def inception_v3_encoder(image_size: int, weights: Any, antialias: bool) -> Encoder:
+    """Return the encoder `inception_v3`, with Keras' weights if `weights` is None."""
     model = inception_v3(image_size, "imagenet" if weights is None else weights, antialias)
     how = ", antialiased" if antialias else ""
     return from_model(
@@ -151,15 +153,17 @@ def _inception_v3(image_size: int, weights: Any, antialias: bool) -> Encoder:
     )
 
 
-def _mobilenet(image_size: int, weights: Any, antialias: bool) -> Encoder:
+def mobilenet_encoder(image_size: int, weights: Any, antialias: bool) -> Encoder:
+    """Return the encoder `mobilenet`, with Keras' weights if `weights` is None."""
     model = mobilenet(image_size, "imagenet" if weights is None else weights)
     alpha = model.output_shape[-1] / 1024
     what = f"{_file_name(weights)}, {image_size}x{image_size}, antialiased"
     return from_model(model, f"mobilenet {alpha:g} ({what})")
 
 
-def _pt_inception(image_size: int | None, weights: Any, antialias: bool) -> Encoder:
-    if image_size not in (None, 299):
+def pt_inception_encoder(image_size: int, weights: Any, antialias: bool) -> Encoder:
+    """Return the encoder `pt_inception`, with the weights of a local file."""
+    if image_size != 299:
         raise ValueError(
             "Expected `image_size` of 299 for pt_inception, which sees nothing else. "
             f"Received: {image_size}"
@@ -178,7 +182,13 @@ def _file_name(weights: Any) -> str:
     return "imagenet" if weights is None else Path(weights).name
 
 
-def _auto(image_size: int, antialias: bool) -> Encoder:
+def random_conv_by_name(image_size: Any, weights: Any, antialias: bool) -> Encoder:
+    """Return the random encoder, which has no options."""
+    return random_conv_encoder()
+
+
+def automatic_encoder(image_size: int, weights: Any, antialias: bool) -> Encoder:
+    """Return inception_v3 if its weights are available, else random_conv."""
     check_inception_size(image_size)
     try:
         with _short_timeout():
