@@ -13,6 +13,7 @@ from kddim.registration import register_with_keras
 __version__ = "0.1.0"
 
 __all__ = [
+    "Denoiser",
     "DiffusionModel",
     "callbacks",
     "data",
@@ -22,9 +23,11 @@ __all__ = [
     "latents",
     "metrics",
     "networks",
+    "objective",
     "samplers",
     "schedules",
 ]
+_MODULES = {"Denoiser": "kddim.denoiser", "DiffusionModel": "kddim.model"}
 
 if TYPE_CHECKING:
     from kddim import (
@@ -36,17 +39,19 @@ if TYPE_CHECKING:
         latents,
         metrics,
         networks,
+        objective,
         samplers,
         schedules,
     )
+    from kddim.denoiser import Denoiser
     from kddim.model import DiffusionModel
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'kddim' has no attribute {name!r}")
-    if name == "DiffusionModel":
-        return importlib.import_module("kddim.model").DiffusionModel
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     return importlib.import_module(f"kddim.{name}")
 
 
