@@ -24,6 +24,8 @@ from kddim.schedules.sigmoid import SigmoidSchedule
 
 log = logging.getLogger("kddim")
 
+NAMES: dict[str, type[Schedule]] = registry.load_table(names.SCHEDULES)
+
 __all__ = [
     "NAMES",
     "CosineSchedule",
@@ -37,8 +39,6 @@ __all__ = [
     "check_terminal_rate",
     "get",
 ]
-
-NAMES: dict[str, type[Schedule]] = registry.load_table(names.SCHEDULES)
 
 
 def get(identifier: Any) -> Schedule:
