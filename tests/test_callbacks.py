@@ -177,11 +177,11 @@ def test_a_carried_kid_keeps_checkpoints_to_measured_epochs(model, images, tmp_p
 def test_kid_goes_on_over_several_fits(model, images, tmp_path):
     kid = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1, verbose=0)
     fit(model, images, kid, epochs=2)
-    features = kid._real_features
+    features = kid._real
     fit(model, images, kid, epochs=1)
     model.fit(images, epochs=5, initial_epoch=3, verbose=0, callbacks=[kid])
     assert [epoch for epoch, _ in kid.history] == [1, 2, 3, 4, 5]
-    assert kid._real_features is features
+    assert kid._real is features
     later = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1, verbose=0)
     later.history = list(kid.history)
     fit(model, images, later, epochs=1)
@@ -213,7 +213,7 @@ def test_kid_takes_as_many_images_as_its_seconds_allow(model, images, monkeypatc
     kid = KIDCallback(images, encoder, 64, max_seconds=5, **options)
     fit(model, images, kid, epochs=2)
     assert kid.num_images == kid.protocol["generated_images"] == 32
-    assert "64 images would take about 8 s a measurement; it takes 32 images" in (
+    assert "64 images would take about 8 s per measurement; it takes 32 images" in (
         capsys.readouterr().out
     )
     fit(model, images, kid, epochs=1)
@@ -233,7 +233,7 @@ def test_kid_takes_as_many_images_as_its_seconds_allow(model, images, monkeypatc
 
 def test_every_encoder_sees_its_own_size(images, monkeypatch):
     seen = []
-    monkeypatch.setattr("kddim.metrics.encoders.get", lambda name, size: seen.append(size))
+    monkeypatch.setattr("kddim.metrics.encoders.get", lambda name, size, weights: seen.append(size))
     KIDCallback(images, "mobilenet")
     KIDCallback(images, "inception_v3", image_size=128)
     assert seen == [None, 128]

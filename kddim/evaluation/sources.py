@@ -143,11 +143,3 @@ def real_images(
     """
     images = RealImages(source, image_shape, split, num_images, **loading)
     return take_images(images.batches(256), num_images, image_shape)
-
-
-def check_enough(number: int, words: str) -> None:
-    """Raises:
-    ValueError: fewer than four images.
-    """
-    if number < 4:
-        raise ValueError(f"Expected at least 4 real images. Received: {number} ({words})")
