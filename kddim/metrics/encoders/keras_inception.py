@@ -6,8 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kddim.checks import reason_of
-from kddim.metrics.encoders.base import SEEN, check_weights, float32
+from kddim.metrics.encoders.base import SEEN, check_weights, float32, missing_weights
 from kddim.metrics.encoders.resizing import Resize
 
 _FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -56,10 +55,7 @@ def inception_v3(
             pooling="avg",
         )
     except Exception as error:  # network, file and format errors of many kinds
-        raise ValueError(
-            f"Expected Inception weights: a network connection, the file {_FILE} in Keras' "
-            f"cache, or `weights` as a local file. Received: {reason_of(error)}"
-        ) from error
+        raise missing_weights("Inception", f"the file {_FILE}", error) from error
     network.trainable = False
     images = keras.Input((None, None, 3))
     x = layers.Rescaling(2.0, offset=-1.0)(resized(images, image_size, antialias))

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from kddim.checks import reason_of
-from kddim.metrics.encoders.base import check_weights, float32
+from kddim.metrics.encoders.base import check_weights, float32, missing_weights
 from kddim.metrics.encoders.keras_inception import resized
 
 
@@ -49,10 +49,7 @@ def mobilenet(
             pooling="avg",
         )
     except Exception as error:  # network, file and format errors of many kinds
-        raise ValueError(
-            "Expected MobileNet weights: a network connection, Keras' cache, or `weights` as a "
-            f"local file. Received: {reason_of(error)}"
-        ) from error
+        raise missing_weights("MobileNet", "a file", error) from error
     network.trainable = False
     images = keras.Input((None, None, 3))
     x = layers.Rescaling(2.0, offset=-1.0)(resized(images, image_size, antialias=True))

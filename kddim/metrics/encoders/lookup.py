@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from kddim import cache
+from kddim.checks import reason_of
 from kddim.metrics.encoders.base import Encoder, check_weights, from_model
 from kddim.metrics.encoders.fidelity_inception import WEIGHTS_URL, pt_inception
 from kddim.metrics.encoders.keras_inception import check_inception_size, inception_v3
@@ -187,7 +188,7 @@ def _auto(image_size: int, antialias: bool) -> Encoder:
         log.warning(
             "no Inception weights (%s): KID uses the encoder random_conv, whose values compare "
             "only within one data set",
-            str(error).rsplit("Received: ", 1)[-1],
+            reason_of(error.__cause__ or error),
         )
         return _named("random_conv", None, None, False)
 
