@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from kddim.metrics import estimators
+from kddim.metrics.feature_checks import check_features
 from kddim.metrics.image_metric import ImageMetric
-from kddim.metrics.kernel_distance import check_features
 
 
 class KID(ImageMetric):
