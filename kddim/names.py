@@ -29,10 +29,10 @@ SCHEDULES = {
 # Functions `(image_size, weights, antialias) -> kddim.metrics.Encoder`. Each may ignore or refuse
 # the options that it does not have; None is its own default.
 ENCODERS = {
-    "inception_v3": "kddim.metrics.encoders.lookup.inception_v3_encoder",
-    "random_conv": "kddim.metrics.encoders.lookup.random_conv_by_name",
-    "mobilenet": "kddim.metrics.encoders.lookup.mobilenet_encoder",
-    "pt_inception": "kddim.metrics.encoders.lookup.pt_inception_encoder",
+    "inception_v3": "kddim.metrics.encoders.keras_inception.inception_v3_encoder",
+    "random_conv": "kddim.metrics.encoders.random_convolution.random_conv_encoder",
+    "mobilenet": "kddim.metrics.encoders.keras_mobilenet.mobilenet_encoder",
+    "pt_inception": "kddim.metrics.encoders.fidelity_inception.pt_inception_encoder",
     "auto": "kddim.metrics.encoders.lookup.automatic_encoder",
 }
 

@@ -300,6 +300,18 @@ def test_unknown_names_are_refused_with_the_known_ones(identifier):
         encoders.get(identifier)
 
 
+def test_an_encoder_is_added_by_one_function_and_one_line(monkeypatch):
+    def corners(image_size, weights, antialias):
+        return encoders.Encoder("corners", lambda images: images[:, 0, 0], options={})
+
+    monkeypatch.setitem(encoders.NAMES, "corners", corners)
+    encoder = encoders.get("corners")
+    assert np.array_equal(encoder(IMAGES), IMAGES[:, 0, 0])
+    assert encoders.same_encoder(encoders.rebuild(encoder.options, "corners"), encoder)
+    with pytest.raises(ValueError, match='"auto", "corners", a Keras model'):
+        encoders.get("corner")
+
+
 # From images to figures
 
 
