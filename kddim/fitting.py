@@ -11,7 +11,10 @@ from kddim import backend
 from kddim.checks import check_batch
 from kddim.denoiser import override_of
 from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
+from kddim.metrics.direction import LowerIsBetter
 from kddim.objective import Regression
+
+_KID = LowerIsBetter("kid")  # `KIDCallback` puts its values into the logs
 
 
 class Fitting(keras.Model):
@@ -34,6 +37,11 @@ class Fitting(keras.Model):
     noise_loss_tracker: keras.metrics.Metric
     image_loss_tracker: keras.metrics.Metric
     update_average: Callable[[], None]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Metrics of the model, and the direction of `val_kid` for Keras' callbacks."""
+        return [*super().metrics, _KID]
 
     def compile(
         self, optimizer: Any = None, loss: Any = None, *, objective: Any = None, **kwargs: Any

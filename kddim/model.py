@@ -10,7 +10,6 @@ from kddim import predictions
 from kddim.denoiser import Denoiser, override_of
 from kddim.fitting import Fitting
 from kddim.latents import resolve_seed
-from kddim.metrics.direction import LowerIsBetter
 from kddim.networks.adopt import copy_network
 from kddim.networks.rematerialization import RematerializedNetwork
 from kddim.objective import Regression
@@ -117,8 +116,6 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         self.validation_seed_generator = keras.random.SeedGenerator(keras_seed or 0)
         self.noise_loss_tracker = keras.metrics.Mean(name="n_loss")
         self.image_loss_tracker = keras.metrics.Mean(name="i_loss")
-        # `KIDCallback` logs `val_kid`: Keras' callbacks guess its direction from this.
-        self.kid_direction = LowerIsBetter(name="kid")
 
     @property
     def trainable(self) -> bool:
