@@ -13,7 +13,6 @@ import numpy as np
 from keras import ops
 
 from kddim.backend import compile_step, to_numpy
-from kddim.checks import reason_of
 
 SEEN = "seen"  # name of the layer that holds the images as the network of an encoder sees them
 
@@ -176,22 +175,6 @@ def float32() -> Iterator[None]:
 def weights_name(weights: str | os.PathLike | None) -> str:
     """Return the name of a file of weights, or "imagenet" for None."""
     return "imagenet" if weights is None else Path(weights).name
-
-
-def missing_weights(network: str, file: str, error: Exception) -> ValueError:
-    """Return the error of a network whose weights cannot be downloaded or read.
-
-    Args:
-        network: Name of the network, such as "Inception".
-        file: Name of the file of weights in Keras' cache.
-        error: Error that Keras raised.
-    """
-    return ValueError(
-        f"Expected {network} weights: a network connection, {file} in Keras' cache, or a local "
-        f"file. Received: {reason_of(error)}. Pass a local file as `weights` to KIDCallback or "
-        "kddim.metrics.encoders.get (--encoder-weights on the command line), or choose the "
-        'encoder "auto" or "random_conv", which work without weights.'
-    )
 
 
 def check_weights(weights: str | os.PathLike | None) -> str | None:

@@ -4,20 +4,9 @@ import os
 from typing import Any
 
 import keras
-from keras import layers, ops
 
-from kddim.metrics.encoders.base import (
-    SEEN,
-    Encoder,
-    check_weights,
-    float32,
-    from_model,
-    missing_weights,
-    weights_name,
-)
-from kddim.metrics.encoders.resizing import Resize
-
-_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+from kddim.metrics.encoders import pretrained
+from kddim.metrics.encoders.base import Encoder
 
 
 def check_inception_size(image_size: int) -> None:
@@ -33,7 +22,6 @@ def check_inception_size(image_size: int) -> None:
         raise ValueError(f"Expected `image_size` of at least 75. Received: {image_size}")
 
 
-@float32()
 def inception_v3(
     image_size: int = 75,
     weights: str | os.PathLike | None = "imagenet",
@@ -60,36 +48,11 @@ def inception_v3(
         ValueError: If the size is below 75, or the weights cannot be downloaded or read.
     """
     check_inception_size(image_size)
-    weights = check_weights(weights)
-    try:
-        network = keras.applications.InceptionV3(
-            include_top=False,
-            weights=weights,
-            input_shape=(image_size, image_size, 3),
-            pooling="avg",
-        )
-    except Exception as error:  # network, file and format errors of many kinds
-        raise missing_weights("Inception", f"the file {_FILE}", error) from error
-    network.trainable = False
-    images = keras.Input((None, None, 3))
-    x = layers.Rescaling(2.0, offset=-1.0)(resized(images, image_size, antialias))
-    return keras.Model(images, network(x), name="inception_encoder")
+    return pretrained.build("InceptionV3", image_size, weights, antialias)
 
 
 def inception_v3_encoder(image_size: int | None, weights: Any, antialias: bool) -> Encoder:
     """Return `inception_v3` as an encoder, with Keras' weights if `weights` is None."""
     size = image_size or 75
     model = inception_v3(size, "imagenet" if weights is None else weights, antialias)
-    words = f"{weights_name(weights)}, {size}x{size}" + (", antialiased" if antialias else "")
-    return from_model(
-        model, f"inception_v3 ({words})", {"image_size": size, "antialias": antialias}
-    )
-
-
-def resized(images: Any, image_size: int, antialias: bool) -> Any:
-    """Return images in [0, 1] resized to squares, still in [0, 1]."""
-    if antialias:
-        seen = ops.clip(Resize(image_size, "bicubic")(images), 0.0, 1.0)
-    else:
-        seen = layers.Resizing(image_size, image_size)(images)
-    return layers.Identity(name=SEEN)(seen)
+    return pretrained.encoder(model, "inception_v3", size, weights, antialias, False)

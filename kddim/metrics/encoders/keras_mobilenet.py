@@ -5,21 +5,12 @@ from typing import Any
 
 import h5py
 import keras
-from keras import layers
 
 from kddim.checks import reason_of
-from kddim.metrics.encoders.base import (
-    Encoder,
-    check_weights,
-    float32,
-    from_model,
-    missing_weights,
-    weights_name,
-)
-from kddim.metrics.encoders.keras_inception import resized
+from kddim.metrics.encoders import pretrained
+from kddim.metrics.encoders.base import Encoder, check_weights
 
 
-@float32()
 def mobilenet(
     image_size: int = 128,
     weights: str | os.PathLike | None = "imagenet",
@@ -49,33 +40,16 @@ def mobilenet(
     """
     if image_size < 32:
         raise ValueError(f"Expected `image_size` of at least 32. Received: {image_size}")
-    weights = check_weights(weights)
-    alpha = _alpha(weights, alpha)
-    try:
-        network = keras.applications.MobileNet(
-            include_top=False,
-            weights=weights,
-            alpha=alpha,
-            input_shape=(image_size, image_size, 3),
-            pooling="avg",
-        )
-    except Exception as error:  # network, file and format errors of many kinds
-        raise missing_weights("MobileNet", "a file", error) from error
-    network.trainable = False
-    images = keras.Input((None, None, 3))
-    x = layers.Rescaling(2.0, offset=-1.0)(resized(images, image_size, antialias=True))
-    return keras.Model(images, network(x), name="mobilenet_encoder")
+    alpha = _alpha(check_weights(weights), alpha)
+    return pretrained.build("MobileNet", image_size, weights, True, alpha=alpha)
 
 
 def mobilenet_encoder(image_size: int | None, weights: Any, antialias: bool) -> Encoder:
     """Return `mobilenet` as an encoder, with Keras' weights if `weights` is None."""
     size = image_size or 128
     model = mobilenet(size, "imagenet" if weights is None else weights)
-    alpha = model.output_shape[-1] / 1024
-    words = f"{weights_name(weights)}, {size}x{size}, antialiased"
-    return from_model(
-        model, f"mobilenet {alpha:g} ({words})", {"image_size": size, "antialias": antialias}
-    )
+    name = f"mobilenet {model.output_shape[-1] / 1024:g}"
+    return pretrained.encoder(model, name, size, weights, antialias, True)
 
 
 def _alpha(weights: str | None, alpha: float | None) -> float:
