@@ -6,7 +6,7 @@ import pytest
 from oracles import oracle
 from PIL import Image
 
-from kddim import metrics
+from kddim import metrics, names
 from kddim.backend import load_torch_state_dict
 from kddim.metrics import encoders
 from kddim.metrics.encoders.resizing import Resize, resize_matrix
@@ -300,11 +300,12 @@ def test_unknown_names_are_refused_with_the_known_ones(identifier):
         encoders.get(identifier)
 
 
-def test_an_encoder_is_added_by_one_function_and_one_line(monkeypatch):
-    def corners(image_size, weights, antialias):
-        return encoders.Encoder("corners", lambda images: images[:, 0, 0], options={})
+def corners(image_size, weights, antialias):
+    return encoders.Encoder("corners", lambda images: images[:, 0, 0], options={})
 
-    monkeypatch.setitem(encoders.NAMES, "corners", corners)
+
+def test_an_encoder_is_added_by_one_function_and_one_line(monkeypatch):
+    monkeypatch.setitem(names.ENCODERS, "corners", f"{__name__}.corners")
     encoder = encoders.get("corners")
     assert np.array_equal(encoder(IMAGES), IMAGES[:, 0, 0])
     assert encoders.same_encoder(encoders.rebuild(encoder.options, "corners"), encoder)

@@ -66,7 +66,7 @@ def get(
         ValueError: If the name is unknown, the weights are not available, or options do not fit
             the encoder.
     """
-    if isinstance(identifier, str) and identifier in NAMES:
+    if isinstance(identifier, str) and identifier in names.ENCODERS:
         return _named(identifier, image_size, weights, antialias)
     if weights is not None:
         raise ValueError(
@@ -79,7 +79,7 @@ def get(
         return from_model(identifier, identifier.name)
     if callable(identifier):
         return Encoder(getattr(identifier, "__name__", type(identifier).__name__), identifier)
-    known = ", ".join(f'"{name}"' for name in NAMES)
+    known = ", ".join(f'"{name}"' for name in names.ENCODERS)
     raise ValueError(
         f"Unknown encoder: expected {known}, a Keras model or a callable. Received: {identifier!r}"
     )
