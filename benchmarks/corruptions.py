@@ -15,8 +15,8 @@ from PIL import Image, ImageFilter
 
 from kddim import evaluation
 from kddim.images import to_uint8
+from kddim.metrics.estimators import Unbiased
 from kddim.metrics.feature_set import FeatureSet
-from kddim.metrics.protocols import encoder_of
 from kddim.metrics.scores import scores
 
 MODES = 20
@@ -91,7 +91,7 @@ def main():
     parser.add_argument("--encoder-weights")
     parser.add_argument("--num-images", type=int, default=1000)
     options = parser.parse_args()
-    encoder = encoder_of(options.encoder, None, "unbiased", options.encoder_weights)
+    encoder = Unbiased.encoder(options.encoder, None, options.encoder_weights)
     shape = (options.image_size, options.image_size, 3)
     images = evaluation.real_images(options.source, shape, split="all", num_images=10**6)
     print(f"{encoder.description}, {options.num_images} images per set\n")

@@ -22,12 +22,11 @@ TRAININGS = (("float32", 0), ("mixed_bfloat16", 0), ("float32", 1))
 NUM_IMAGES = 1500
 SCORE = """
 import json, sys
-import keras, numpy as np, kddim
+import numpy as np, kddim
 from kddim import runs
 from kddim.data.digits import load_digits
 run, policy, number, target = sys.argv[1:]
-keras.config.set_dtype_policy(policy)
-model = runs.load_model(run)
+model = runs.load_model(run, policy)
 images = model.generate(int(number), 20, seed=0)
 np.save(target, images)
 real = load_digits()

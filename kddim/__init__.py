@@ -1,13 +1,19 @@
-"""kddim: denoising diffusion implicit models in Keras 3."""
+"""Denoising diffusion implicit models in Keras 3.
+
+`import kddim` does not start Keras. The public names are imported when they are first used or
+when Keras is imported, whichever comes first. `keras.saving.load_model` therefore knows every
+class after `import kddim`. `kddim/registration.py` explains how.
+"""
 
 import importlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
+
+from kddim.registration import register_with_keras
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Denoiser",
     "DiffusionModel",
     "callbacks",
     "data",
@@ -17,9 +23,11 @@ __all__ = [
     "latents",
     "metrics",
     "networks",
+    "objective",
     "samplers",
     "schedules",
 ]
+_MODULES = {"Denoiser": "kddim.denoiser", "DiffusionModel": "kddim.model"}
 
 if TYPE_CHECKING:
     from kddim import (
@@ -31,31 +39,24 @@ if TYPE_CHECKING:
         latents,
         metrics,
         networks,
+        objective,
         samplers,
         schedules,
     )
+    from kddim.denoiser import Denoiser
     from kddim.model import DiffusionModel
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'kddim' has no attribute {name!r}")
-    if name == "DiffusionModel":
-        return importlib.import_module("kddim.model").DiffusionModel
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     return importlib.import_module(f"kddim.{name}")
 
 
-def _started_as_command() -> bool:
-    program = os.path.basename(sys.argv[0]) if sys.argv else ""
-    if program == "-m":  # Python is looking for the module of `python -m MODULE`
-        options = sys.orig_argv
-        return "-m" in options and options[options.index("-m") + 1 :][:1] == ["kddim"]
-    return program in ("kddim", "kddim.exe", "kddim-script.py")
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
-# The command line answers `--help` without Keras, and imports what a verb needs when it
-# runs. Everyone else gets all names at once, and their classes registered with Keras,
-# so that `keras.saving.load_model` knows them.
-if not _started_as_command():
-    for _name in __all__:
-        globals()[_name] = __getattr__(_name)
+register_with_keras()

@@ -1,5 +1,6 @@
-"""`python -m kddim` is the command `kddim`."""
+"""Command line as `python -m kddim`."""
 
 from kddim.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

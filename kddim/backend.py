@@ -134,6 +134,11 @@ def _convolve_torch(images: Any, kernel: Any, bias: Any) -> Any:
     """
     import torch
 
+    if torch.compiler.is_dynamo_compiling():
+        # The compiler cannot order the strides of images of unknown size, which it keeps
+        # for the gradients (pytorch/pytorch#185510). A network's sizes are fixed anyway.
+        for axis in (1, 2):
+            torch._dynamo.mark_static(images, axis)
     # Pooling in Keras returns another layout, and convolutions would keep it.
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)

@@ -1,4 +1,4 @@
-"""The folder of what is computed once: features of reference images, scores of floors."""
+"""Cache folder for results that are computed once, such as features of real images."""
 
 import hashlib
 import json
@@ -14,7 +14,11 @@ log = logging.getLogger("kddim")
 
 
 def cache_folder() -> Path:
-    """`KDDIM_CACHE`, or `kddim` in the platform's usual folder. It may be deleted at any time."""
+    """Return the cache folder, which may be deleted at any time.
+
+    It is `KDDIM_CACHE` if this environment variable is set, else `kddim` in the cache folder of
+    the platform.
+    """
     chosen = os.environ.get("KDDIM_CACHE")
     return Path(chosen) if chosen else _platform_folder() / "kddim"
 
@@ -28,19 +32,19 @@ def _platform_folder() -> Path:
 
 
 def cached_path(kind: str, key: Any, suffix: str) -> Path:
-    """Where the cache holds what JSON values `key` decide.
+    """Return the path of the cache entry for `key`.
 
     Args:
-        kind: a folder of the cache.
-        key: JSON values; each other key has another path.
-        suffix: of the file.
+        kind: Name of a folder in the cache.
+        key: JSON values. Different keys have different paths.
+        suffix: Suffix of the file, such as ".json".
     """
     text = json.dumps(key, sort_keys=True, default=str)
     return cache_folder() / kind / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}{suffix}"
 
 
 def make_folder_of(path: Path) -> bool:
-    """Makes the folder of a file of the cache; False, after a line, where it cannot be."""
+    """Create the folder of a cache entry, and return True if that was possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,7 +54,7 @@ def make_folder_of(path: Path) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file of the cache; None where there is none that can be read."""
+    """Return the content of a JSON file in the cache, or None if it cannot be read."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -58,7 +62,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file of the cache, if the cache can be written to."""
+    """Write a JSON file in the cache. A cache that cannot be written to is only logged."""
     if not make_folder_of(path):
         return
     try:
@@ -68,6 +72,6 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def file_hash(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, 16 hexadecimal digits."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -84,10 +84,17 @@ def reason_of(error: BaseException) -> str:
     """Return the line of an error's message that tells the reason.
 
     Keras puts "Exception encountered when calling ..." before the message of an error that
-    a layer raised, and terminal colours around it.
+    a layer raised, the layer's arguments behind it, and terminal colours around it. A layer
+    whose output shape could not be inferred says so before "Error encountered:". TensorFlow
+    puts the name of a graph node before the message.
     """
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    is_key = isinstance(error, KeyError) and error.args  # `str` would quote the message
+    text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\} *", "", str(error.args[0] if is_key else error))
+    if text.startswith("Exception encountered when calling"):
+        text = text.partition("\n")[2].partition("Arguments received by")[0]
+        text = text.rpartition("Error encountered:")[2].strip() or text
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
-        lines = lines[1:]
-    return lines[0] if lines else type(error).__name__
+    kind = type(error).__name__
+    if not lines:
+        return kind
+    return f"{kind}: {lines[0]}" if is_key else lines[0]

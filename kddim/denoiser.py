@@ -149,13 +149,15 @@ class Denoiser(Sampling, keras.Model):
         `denoise` is replaced.
         """
         override = override_of(self, Denoiser.denoise)
-        if self._sampling is None or self._override is not override:
-            self._override = override
-            if override is None:
-                self._sampling = FoldedDenoiser(self.sampling_network, self.prediction_type)
-            else:  # it may read any variable
-                denoise = functools.partial(self.denoise, training=False)
-                self._sampling = CompiledDenoiser(denoise, self.variables)
+        known = self._sampling
+        if known is not None and self._override is override and known.refresh():
+            return known
+        self._override = override
+        if override is None:
+            self._sampling = FoldedDenoiser(self.sampling_network, self.prediction_type)
+        else:  # it may read any variable
+            denoise = functools.partial(self.denoise, training=False)
+            self._sampling = CompiledDenoiser(denoise, self.variables)
         self._sampling.refresh()
         return self._sampling
 

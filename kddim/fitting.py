@@ -11,7 +11,10 @@ from kddim import backend
 from kddim.checks import check_batch
 from kddim.denoiser import override_of
 from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
+from kddim.metrics.direction import LowerIsBetter
 from kddim.objective import Regression
+
+_KID = LowerIsBetter("kid")  # `KIDCallback` puts its values into the logs
 
 
 class Fitting(keras.Model):
@@ -34,6 +37,11 @@ class Fitting(keras.Model):
     noise_loss_tracker: keras.metrics.Metric
     image_loss_tracker: keras.metrics.Metric
     update_average: Callable[[], None]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Metrics of the model, and the direction of `val_kid` for Keras' callbacks."""
+        return [*super().metrics, _KID]
 
     def compile(
         self, optimizer: Any = None, loss: Any = None, *, objective: Any = None, **kwargs: Any
@@ -167,11 +175,6 @@ class Fitting(keras.Model):
         self._check_adapted()
         return super().make_test_function(*args, **kwargs)
 
-    def make_predict_function(self, *args: Any, **kwargs: Any) -> Any:
-        """Compile `predict_step`, once the normaliser is adapted."""
-        self._check_adapted()
-        return super().make_predict_function(*args, **kwargs)
-
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train on batches of images, like `keras.Model.fit`.
 
@@ -225,13 +228,14 @@ class Fitting(keras.Model):
         Returns:
             NumPy float32 images in [0, 1], of the shape of the given images.
         """
+        self._check_adapted()
         self._restart_validation()
         normalised = super().predict(self._checked(x, kwargs), *args, **kwargs)
         return backend.to_numpy(self.denormalize(normalised))
 
     def _restart_validation(self) -> None:
-        state = self.validation_seed_generator.state
-        state.assign(ops.convert_to_tensor([0, 0], dtype=state.dtype))
+        state = self.validation_seed_generator.state  # of a seed and a number of draws
+        state.assign(state.value * ops.convert_to_tensor([1, 0], dtype=state.dtype))
 
     def _checked(self, data: Any, options: dict[str, Any]) -> Any:
         """Return `data` as Keras takes it, after a look at its first batch."""

@@ -32,8 +32,9 @@ class CompiledDenoiser:
         self.variables = list({id(v): v for v in variables}.values())
         self.steps: dict[Any, Callable] = {}
 
-    def refresh(self) -> None:
-        """Prepare for sampling with the values that the variables have now."""
+    def refresh(self) -> bool:
+        """Prepare for sampling with the values of now; False if it must be made anew."""
+        return True
 
     def compile_step(self, sampler: Sampler) -> Callable[[Callable], Callable]:
         """Return the function that compiles a step of `sampler`, once per `compile_key`."""
@@ -58,7 +59,12 @@ class FoldedDenoiser(CompiledDenoiser):
     def __init__(self, network: keras.Model, prediction_type: str):
         folded = FoldedNetwork(network, backend.compile_step)
         super().__init__(_FoldedDenoise(folded, prediction_type), folded.variables)
-        self.refresh = folded.refresh  # type: ignore[method-assign]
+        self.folded = folded
+
+    def refresh(self) -> bool:
+        """Compute the folded weights anew; False if the network has other variables."""
+        self.folded.refresh()
+        return self.folded.represents(self.folded.original)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""What a long piece of work will cost, and how far it is."""
+"""Cost and progress of long tasks, as a bar on the terminal and as lines."""
 
 import contextlib
 import logging
@@ -15,11 +15,11 @@ log = logging.getLogger("kddim")
 
 
 class Progress:
-    """Counts what is done.
+    """Progress of a task that consists of many parts.
 
     Args:
-        advance: counts so many more parts.
-        tell: writes a line, above the bar where there is one.
+        advance: Function that counts a number of parts as done.
+        tell: Function that writes a line, above the bar if there is one.
     """
 
     def __init__(self, advance: Callable[[int], None], tell: Callable[[str], None]):
@@ -27,13 +27,25 @@ class Progress:
         self.tell = tell
 
     def callback(self, evaluations: int) -> Callable:
-        """A callback of samplers whose steps take so many evaluations."""
+        """Return a callback of samplers that counts network evaluations.
+
+        Args:
+            evaluations: Number of network evaluations per step of the sampler.
+        """
         return lambda step, noisy_images, pred_images: self.advance(evaluations)
 
 
 @contextlib.contextmanager
 def show_bar(total: int, verbose: int) -> Iterator[Progress]:
-    """A bar of `total` parts on the terminal; with `verbose=0`, lines alone go to the log."""
+    """Show the progress of a task.
+
+    Args:
+        total: Number of parts. Nothing is drawn if it is 0.
+        verbose: 1 draws a bar on the terminal. 0 writes lines to the log.
+
+    Yields:
+        The `Progress` to report to.
+    """
     if not verbose or not total:
         yield Progress(lambda count: None, log.info)
         return
@@ -52,14 +64,17 @@ def show_bar(total: int, verbose: int) -> Iterator[Progress]:
 def show_progress(
     model: Any, what: str, evaluations: int, batch_size: int, verbose: int
 ) -> Iterator[Progress]:
-    """Tells the budget of network evaluations, then shows the progress.
+    """Log the cost of a task in network evaluations and time, then show its progress.
 
     Args:
-        model: a `kddim.DiffusionModel` that does the work.
-        what: in words.
-        evaluations: of the network that are left to do, each of one batch.
-        batch_size: of each.
-        verbose: 1 draws a bar on the terminal; with 0, lines alone go to the log.
+        model: `kddim.DiffusionModel` that computes.
+        what: Name of the task for the log.
+        evaluations: Number of network evaluations, each of one batch.
+        batch_size: Number of images per batch.
+        verbose: 1 draws a bar on the terminal. 0 writes lines to the log.
+
+    Yields:
+        The `Progress` to report to.
     """
     if evaluations:
         seconds = seconds_per_evaluation(model, batch_size)
@@ -68,55 +83,55 @@ def show_progress(
             *(what, f"{evaluations:,}", batch_size, duration(seconds * evaluations), seconds),
         )
     else:
-        log.info("%s, all are there", what)
+        log.info("%s, all results exist", what)
     with show_bar(evaluations, verbose) as progress:
         yield progress
 
 
 @contextlib.contextmanager
 def show_batches(what: str, total: int, verbose: int) -> Iterator[Callable[[int], None]]:
-    """Shows the progress of work that comes in batches, and tells its budget after two.
+    """Show the progress of a task that consists of batches, and tell the time that is left.
 
-    The first batch compiles, and counts for nothing in the budget.
+    The time is estimated once, from the second batch, because the first one includes
+    compilation.
 
     Args:
-        what: in words, such as "encoding 1,000 images".
-        total: images in all.
-        verbose: 1 draws a bar on the terminal; with 0, lines alone go to the log.
+        what: Name of the task, such as "encoding 1,000 images".
+        total: Number of images of all batches.
+        verbose: 1 draws a bar on the terminal. 0 writes lines to the log.
 
     Yields:
-        A function to call with the number of images of each batch that is done.
+        Function to call after each batch with its number of images.
     """
+    ends: list[float] = []
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        ends.append(time.perf_counter())
+        done += count
+        if len(ends) == 2 and done < total:
+            seconds = (ends[1] - ends[0]) / count
+            left, speed = duration(seconds * (total - done)), 1 / max(seconds, 1e-9)
+            progress.tell(f"{what}: about {left} ({speed:.3g} images per second)")
+        progress.advance(count)
+
     with show_bar(total, verbose) as progress:
-        yield _Budget(what, total, progress).advance
-
-
-class _Budget:
-    def __init__(self, what: str, total: int, progress: Progress):
-        self.what, self.total, self.progress = what, total, progress
-        self.batches = self.done = 0
-        self.before = 0.0
-
-    def advance(self, count: int) -> None:
-        """Counts a batch; after the second, tells what is left."""
-        now = time.perf_counter()
-        self.batches += 1
-        self.done += count
-        if self.batches == 2 and self.done < self.total:
-            each = (now - self.before) / count
-            left = duration(each * (self.total - self.done))
-            self.progress.tell(f"{self.what}: about {left} ({1 / max(each, 1e-9):.3g} a second)")
-        self.before = now
-        self.progress.advance(count)
+        yield advance
 
 
 def seconds_per_evaluation(model: Any, batch_size: int) -> float:
-    """Time of one network evaluation of a batch, once the step is compiled."""
+    """Return the time of one network evaluation in seconds, without compilation.
+
+    Args:
+        model: `kddim.DiffusionModel` to measure.
+        batch_size: Number of images per batch.
+    """
     noise = latents.initial_noise(batch_size, model.image_shape, seed=0)
     times: list[float] = []
 
     def note(step: int, noisy_images: Any, pred_images: Any) -> None:
-        to_numpy(noisy_images[:1])  # waits for a framework that computes ahead
+        to_numpy(noisy_images[:1])  # waits, because some frameworks compute asynchronously
         times.append(time.perf_counter())
 
     model.reverse_diffusion(noise, 4, callback=note)  # the first step compiles
@@ -124,7 +139,7 @@ def seconds_per_evaluation(model: Any, batch_size: int) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `45 s`, `12 min`, `3 h 20 min`."""
+    """Return a duration in words, such as `45 s`, `12 min` or `3 h 20 min`."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

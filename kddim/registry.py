@@ -1,7 +1,8 @@
-"""Options given as a name, a configuration or an object: how they become objects."""
+"""Objects from names and configurations."""
 
 import contextlib
 import dataclasses
+import importlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -11,22 +12,22 @@ T = TypeVar("T")
 
 
 class Configurable:
-    """A frozen dataclass whose fields are its configuration.
+    """Base class of objects whose constructor arguments are their configuration.
 
-    Subclasses decorated with `@dataclasses.dataclass(frozen=True)` get `get_config`,
-    `from_config`, equality, hashing and a readable `repr` from their fields. For
-    saving inside a `.keras` file, register them with
+    Subclasses are decorated with `@dataclasses.dataclass(frozen=True)`. Their fields give them
+    `get_config`, `from_config`, equality, hashing and a readable `repr`. A subclass that a
+    `.keras` file may hold is also decorated with
     `@keras.saving.register_keras_serializable(package=...)`.
     """
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as plain Python values."""
+        """Return the arguments of the constructor as plain Python values."""
         values = {name: getattr(self, name) for name in field_names(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]):
-        """The object that `get_config` described."""
+        """Return the object with the configuration `config`."""
         return cls(**config)
 
 
@@ -34,7 +35,7 @@ def field_names(options: Any) -> tuple[str, ...]:
     """Return the names of the fields of a dataclass.
 
     Args:
-        options: Instance of a `Configurable`.
+        options: Instance or subclass of `Configurable`.
 
     Raises:
         ValueError: If its class is not a dataclass.
@@ -48,18 +49,29 @@ def field_names(options: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(options))
 
 
+def load_object(path: str) -> Any:
+    """Return the object at a dotted path, such as `kddim.samplers.ddim.DDIM`."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def load_table(paths: Mapping[str, str]) -> dict[str, Any]:
+    """Return the objects of a table of `kddim.names`, by their names."""
+    return {name: load_object(path) for name, path in paths.items()}
+
+
 def resolve(identifier: Any, kind: str, base: type[T], names: Mapping[str, type[T]]) -> T:
-    """Turns a name, a serialised configuration or an object into an object.
+    """Return the object that a name, a configuration or the object itself stands for.
 
     Args:
-        identifier: a key of `names`, what `keras.saving.serialize_keras_object` gave
-            for such an object, or an instance of `base`.
-        kind: the word for error messages, such as "schedule".
-        base: the class that the result is an instance of.
-        names: the built-in classes by name.
+        identifier: Key of `names`, configuration from `keras.saving.serialize_keras_object`, or
+            instance of `base`, which is returned as it is.
+        kind: Kind of object for error messages, such as "schedule".
+        base: Class of the result.
+        names: Classes by name.
 
     Raises:
-        ValueError: `identifier` is an unknown name, or of another type.
+        ValueError: If the name is unknown, or `identifier` has another type.
     """
     if isinstance(identifier, base):
         return identifier
@@ -70,7 +82,7 @@ def resolve(identifier: Any, kind: str, base: type[T], names: Mapping[str, type[
         known = (by_class | dict(names)).get(identifier["class_name"])
         if known is not None:
             return known.from_config(identifier.get("config", {}))  # type: ignore[attr-defined]
-        with contextlib.suppress(TypeError):  # Keras knows no such class
+        with contextlib.suppress(TypeError):  # Keras does not know the class
             restored = keras.saving.deserialize_keras_object(dict(identifier))
             if isinstance(restored, base):
                 return restored

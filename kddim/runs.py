@@ -1,6 +1,7 @@
-"""Run folders: what training leaves behind, and how models are found again."""
+"""Run folders: paths, models and settings of training runs."""
 
 import json
+import logging
 import os
 import platform
 import zipfile
@@ -16,14 +17,21 @@ from kddim.files import check_output
 from kddim.model import DiffusionModel
 from kddim.networks import describe_network
 
+log = logging.getLogger("kddim")
+
 MODEL, CONFIG, SAMPLES = "model.keras", "config.json", "samples"
 
 
 def check_run_output(path: str | os.PathLike, overwrite: bool) -> Path:
-    """A path that a run folder may be written to.
+    """Return `path` if a run folder may be written there.
+
+    Args:
+        path: The run folder.
+        overwrite: If true, an earlier run may be there.
 
     Raises:
-        ValueError: as `check_output`; or it is a file, or a folder that is no run.
+        ValueError: If something is there and `overwrite` is false, or if it is not an earlier
+            run.
     """
     path = check_output(path, overwrite)
     is_run = (path / CONFIG).is_file()
@@ -35,8 +43,7 @@ def check_run_output(path: str | os.PathLike, overwrite: bool) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """What ran: backend, and the versions of what decides the numbers."""
-    packages = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+    """Return the backend, and the versions of the packages that decide the numbers."""
     backend = keras.backend.backend()
     found = {
         "python": platform.python_version(),
@@ -44,55 +51,77 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
     }
     try:
-        found[backend] = metadata.version(packages[backend])
-    except (KeyError, metadata.PackageNotFoundError):  # such as tensorflow-cpu
+        found[backend] = metadata.version(backend)
+    except metadata.PackageNotFoundError:  # such as tensorflow-cpu
         found[backend] = "unknown"
     return {"backend": backend} | found
 
 
 def model_path(path: str | os.PathLike) -> Path:
-    """The `.keras` file that a MODEL argument names: itself, or the one of a run folder.
+    """Return the `.keras` file of a model.
+
+    Args:
+        path: A `.keras` file, or a run folder.
 
     Raises:
-        ValueError: there is none.
+        ValueError: If there is no such file.
     """
     path = Path(path)
     found = path / MODEL if path.is_dir() else path
     if not found.is_file():
         raise ValueError(
             f"Expected a .keras file, or a run folder that holds {MODEL}. "
-            f"Received: {path}, where there is no {found}"
+            f"Received: {path}, but there is no {found}"
         )
     return found
 
 
-def load_model(path: str | os.PathLike) -> DiffusionModel:
-    """Loads a trained model, without its optimiser.
+def load_model(path: str | os.PathLike, dtype: str | None = None) -> DiffusionModel:
+    """Load a trained model, without its optimiser.
 
     Args:
-        path: a `.keras` file, or a run folder.
+        path: A `.keras` file, or a run folder.
+        dtype: Dtype policy to convert the network to, such as "mixed_bfloat16". None keeps the
+            policy that the model was saved with.
 
     Raises:
-        ValueError: there is no such file, it is corrupt, or it holds another model.
+        ValueError: If there is no such file, if it is corrupt, or if it holds another model.
     """
     file = model_path(path)
     try:
         model = keras.saving.load_model(file, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = reason_of(error)
         raise ValueError(
             f"Expected a .keras file of a kddim model. Received: {file}, which cannot be "
-            f"loaded ({reason})"
+            f"loaded ({reason_of(error)})"
         ) from error
     if not isinstance(model, DiffusionModel):
         raise ValueError(
             f"Expected a kddim.DiffusionModel. Received: a {type(model).__name__} in {file}"
         )
-    return model
+    return model if dtype is None else with_dtype(model, dtype)
+
+
+def with_dtype(model: DiffusionModel, dtype: str) -> DiffusionModel:
+    """Return a model whose residual UNet computes with another dtype policy.
+
+    Args:
+        model: The model. It is returned as it is if it has the policy already, or if its network
+            was passed as `network=`, because such a network keeps its own policy.
+        dtype: Dtype policy, such as "float32" or "mixed_bfloat16".
+    """
+    config = model.get_config()
+    if config["dtype"] is None:
+        log.warning("the model has a custom network, which keeps its precision: no %s", dtype)
+    if config["dtype"] in (None, dtype):
+        return model
+    converted = type(model).from_config(config | {"dtype": dtype})
+    converted.set_weights(model.get_weights())
+    return converted
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
-    """The `config.json` beside a model, if there is one that can be read."""
+    """Return the content of `config.json` beside a model, or None if it cannot be read."""
     file = model_path(path).with_name(CONFIG)
     try:
         content = json.loads(file.read_text())
@@ -102,7 +131,7 @@ def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
 
 
 def loading_of(path: str | os.PathLike) -> dict[str, Any]:
-    """How a run split its data, for `kddim.evaluation.make_reference`."""
+    """Return how a run split its data, as arguments of `kddim.evaluation.make_reference`."""
     training = (read_config(path) or {}).get("training", {})
     return {
         "validation_split": training.get("validation_split", 0.2),
@@ -112,17 +141,21 @@ def loading_of(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def describe(path: str | os.PathLike) -> dict[str, str]:
-    """What a model is, and how it was trained where its run folder tells.
+    """Return a description of a model, and of its training if it is in a run folder.
+
+    Args:
+        path: A `.keras` file, or a run folder.
+
+    Returns:
+        Lines of text by name.
 
     Raises:
-        ValueError: as `load_model`.
+        ValueError: If the model cannot be loaded.
     """
     file, model = model_path(path), load_model(path)
     height, width, channels = model.image_shape
-    mean, variance = (
-        np.asarray(model.normalizer.adapt_mean),
-        np.asarray(model.normalizer.adapt_variance),
-    )
+    mean = np.asarray(model.normalizer.adapt_mean)
+    deviation = np.sqrt(np.asarray(model.normalizer.adapt_variance))
     network = f"residual UNet, widths {model.widths}, block depth {model.block_depth}"
     if model.has_custom_network:
         network = f"custom: {describe_network(model.network)}"
@@ -135,7 +168,7 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
         "prediction type": model.prediction_type,
         "EMA": f"decay {model.ema}, {int(model.ema_steps)} training steps",
         "data mean": np.array2string(mean, precision=4),
-        "data std": np.array2string(np.sqrt(variance), precision=4),
+        "data std": np.array2string(deviation, precision=4),
     }
     config = read_config(path)
     if config:

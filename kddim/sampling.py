@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kddim import backend, inversion, latents, schedules
+from kddim import backend, inversion, latents, samplers, schedules
 from kddim.checks import check_batch, check_count, join_shape
 from kddim.generation import (
     CompiledDenoiser,
@@ -16,6 +16,7 @@ from kddim.generation import (
 )
 from kddim.images import check_images
 from kddim.recipe import Recipe
+from kddim.samplers.parse import with_eta
 from kddim.schedules import Schedule
 
 log = logging.getLogger("kddim")
@@ -84,6 +85,7 @@ class Sampling:
         batch_size: int = 64,
         schedule: Any = None,
         callback: Callable | None = None,
+        eta: float | None = None,
         verbose: int = 0,
     ) -> np.ndarray:
         """Generate images.
@@ -101,6 +103,8 @@ class Sampling:
             batch_size: Number of images per batch. The last batch is padded to it.
             schedule: As in `reverse_diffusion`.
             callback: As in `reverse_diffusion`. It sees each batch in turn, the last one padded.
+            eta: Stochasticity of the sampler, short for `DDIM(eta=eta)`: 0 is deterministic, 1
+                is DDPM. None leaves that of `sampler`.
             verbose: 1 shows a progress bar.
 
         Returns:
@@ -111,7 +115,8 @@ class Sampling:
         """
         num_images = check_count("num_images", num_images)
         start = check_count("start", start, least=0)
-        recipe = Recipe(sampler, diffusion_steps, schedule, latents.resolve_seed(seed), batch_size)
+        sampler, seed = with_eta(samplers.get(sampler), eta), latents.resolve_seed(seed)
+        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size)
         generation = self._generation(recipe)
         if not self.normalizer.adapted:
             log.warning(

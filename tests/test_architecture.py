@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,42 +11,22 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "kddim"
-
-# From the top to the ground. A room imports rooms below its own line alone.
-FLOORS = [
-    {"__main__"},
-    {"cli"},
-    {"experiments", "training"},
-    {"evaluation", "image_files"},
-    {"runs", "callbacks"},
-    {"data", "model"},
-    {"fitting"},
-    {"denoiser", "objective", "metrics"},
-    {"sampling"},
-    {"inversion"},
-    {"generation", "plots", "progress"},
-    {"recipe"},
-    {"samplers"},
-    {"ema", "latents", "networks", "predictions", "schedules"},
-    {"animations"},
-    {"cache", "images", "registry"},
-    {"files"},
-    {"backend"},
-    {"checks"},
-]
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 
 
-def room(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def read_floors():
+    """The pictures in CONTRIBUTING.md: for each folder, its floors from the top to the ground."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    blocks = re.findall(r"```text\n(kddim[\w/]*)\n(.*?)```", text, re.DOTALL)
+    return {folder: [line.split() for line in lines.splitlines()] for folder, lines in blocks}
 
 
-def floor(name):
-    return next(level for level, rooms in enumerate(FLOORS) if name in rooms)
+FLOORS = read_floors()
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
 def imports(path):
-    """Top-level names that a file imports, and the rooms of the package among them."""
+    """Names that a file imports, with the modules they come from."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -56,16 +37,43 @@ def imports(path):
     return modules
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+def floor(folder, name):
+    return next(level for level, names in enumerate(FLOORS[folder]) if name in names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_down(path):
-    own = room(path)
-    for module in imports(path):
-        parts = module.split(".")
-        if parts[0] == "kddim" and parts[1] not in ("__version__", own):
-            assert floor(parts[1]) > floor(own), f"{path.name} imports {module}"
+def place(folder, parts):
+    """The entry of a folder that an import leads to; `__init__` for names that it gathers."""
+    names = [name for names in FLOORS[folder] for name in names]
+    return parts[0] if parts and parts[0] in names else "__init__"
+
+
+@pytest.mark.parametrize("folder", sorted(FLOORS))
+def test_imports_point_down(folder):
+    root = PACKAGE.parent / folder
+    for path in root.rglob("*.py"):
+        own = path.relative_to(root).parts[0].removesuffix(".py")
+        if path == PACKAGE / "__init__.py":
+            continue
+        for module in sorted(imports(path)):
+            if module.startswith(folder.replace("/", ".") + "."):
+                other = place(folder, module.split(".")[len(folder.split("/")) :])
+                if other != own and module != "kddim.__version__":
+                    down = floor(folder, other) > floor(folder, own)
+                    assert down, f"{path.relative_to(root)} imports {module}"
+
+
+@pytest.mark.parametrize("folder", sorted(FLOORS))
+def test_every_file_has_a_floor(folder):
+    """And every folder of several files has a picture."""
+    listed = [name for names in FLOORS[folder] for name in names]
+    entries = {path.name.removesuffix(".py") for path in (PACKAGE.parent / folder).iterdir()}
+    found = {name for name in entries if name.isidentifier()} - {"__pycache__", "py"}
+    if folder == "kddim":
+        found -= {"__init__"}
+    assert sorted(listed) == sorted(found)
+    for path in (PACKAGE.parent / folder).iterdir():
+        if path.is_dir() and (path / "__init__.py").exists():
+            assert f"{folder}/{path.name}" in FLOORS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -15,6 +15,7 @@ from kddim.callbacks import (
     KIDCallback,
     TimeLimitCallback,
 )
+from kddim.metrics import FID, KID
 
 
 def mean_colours(images):
@@ -111,6 +112,16 @@ def test_grids_draw_the_same_noises(model, images, tmp_path):
     assert one.std() > 1
 
 
+def test_grids_of_a_second_fit_do_not_replace_those_of_the_first(model, images, tmp_path):
+    grids = ImageGridCallback(tmp_path, 1, 2, diffusion_steps=1)
+    fit(model, images, grids, epochs=2)
+    before = (tmp_path / "epoch_0001.png").read_bytes()
+    fit(model, images, grids, epochs=1)
+    model.fit(images, epochs=5, initial_epoch=3, verbose=0, callbacks=[grids])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"epoch_000{n}.png" for n in range(1, 6)]
+    assert (tmp_path / "epoch_0001.png").read_bytes() == before
+
+
 def test_best_model_is_the_one_of_the_lowest_value(model, tmp_path):
     callback = BestModelCallback(tmp_path / "m.keras")
     callback.set_model(model)
@@ -123,6 +134,22 @@ def test_best_model_is_the_one_of_the_lowest_value(model, tmp_path):
     assert seen == [1, 1, 3, 3, 3]
     best = keras.saving.load_model(tmp_path / "m.keras")
     assert best.ema_network.get_weights()[0].max() == 2.0
+
+
+@pytest.mark.backend
+def test_keras_callbacks_take_the_lowest_kid_without_a_mode(model, images, tmp_path, monkeypatch):
+    kids = iter([0.5, 0.2, 0.4, 0.3, 0.9])
+    monkeypatch.setattr(KIDCallback, "measure", lambda self: next(kids))
+    kid = KIDCallback(images, mean_colours, num_images=4, diffusion_steps=1, verbose=0)
+    path = str(tmp_path / "best.{epoch}.weights.h5")
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        path, monitor="val_kid", save_best_only=True, save_weights_only=True
+    )
+    stop = keras.callbacks.EarlyStopping(monitor="val_kid", patience=2)
+    history = fit(model, images, kid, checkpoint, stop, epochs=5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"best.{e}.weights.h5" for e in (1, 2)]
+    assert history.history["val_kid"] == [0.5, 0.2, 0.4, 0.3]
+    assert "kid" not in history.history
 
 
 def test_the_standard_callbacks_of_keras(model, images, tmp_path):
@@ -177,11 +204,11 @@ def test_a_carried_kid_keeps_checkpoints_to_measured_epochs(model, images, tmp_p
 def test_kid_goes_on_over_several_fits(model, images, tmp_path):
     kid = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1, verbose=0)
     fit(model, images, kid, epochs=2)
-    features = kid._real_features
+    features = kid._real
     fit(model, images, kid, epochs=1)
     model.fit(images, epochs=5, initial_epoch=3, verbose=0, callbacks=[kid])
     assert [epoch for epoch, _ in kid.history] == [1, 2, 3, 4, 5]
-    assert kid._real_features is features
+    assert kid._real is features
     later = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1, verbose=0)
     later.history = list(kid.history)
     fit(model, images, later, epochs=1)
@@ -213,7 +240,7 @@ def test_kid_takes_as_many_images_as_its_seconds_allow(model, images, monkeypatc
     kid = KIDCallback(images, encoder, 64, max_seconds=5, **options)
     fit(model, images, kid, epochs=2)
     assert kid.num_images == kid.protocol["generated_images"] == 32
-    assert "64 images would take about 8 s a measurement; it takes 32 images" in (
+    assert "64 images would take about 8 s per measurement; it takes 32 images" in (
         capsys.readouterr().out
     )
     fit(model, images, kid, epochs=1)
@@ -233,10 +260,38 @@ def test_kid_takes_as_many_images_as_its_seconds_allow(model, images, monkeypatc
 
 def test_every_encoder_sees_its_own_size(images, monkeypatch):
     seen = []
-    monkeypatch.setattr("kddim.metrics.encoders.get", lambda name, size: seen.append(size))
+    monkeypatch.setattr("kddim.metrics.encoders.get", lambda name, size, weights: seen.append(size))
     KIDCallback(images, "mobilenet")
     KIDCallback(images, "inception_v3", image_size=128)
     assert seen == [None, 128]
+
+
+def test_an_encoder_takes_a_local_file_of_weights(images, tmp_path):
+    network = keras.applications.MobileNet(
+        include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3), pooling="avg"
+    )
+    network.save_weights(file := tmp_path / "m.weights.h5")
+    kid = KIDCallback(images, "mobilenet", image_size=32, weights=file)
+    assert kid.encoder.description == "mobilenet 0.25 (m.weights.h5, 32x32, antialiased)"
+
+
+def test_weights_out_of_reach_name_what_works(images, monkeypatch):
+    def fail(**_):
+        raise OSError("no route")
+
+    monkeypatch.setattr(keras.applications, "InceptionV3", fail)
+    monkeypatch.setattr(keras.applications, "MobileNet", fail)
+    for make in (
+        KIDCallback,
+        lambda _: KID(),
+        lambda _: FID(),
+        lambda x: KIDCallback(x, "mobilenet"),
+    ):
+        with pytest.raises(ValueError, match=r"Received: no route\. Pass.*`weights`") as caught:
+            make(images)
+        for word in ("KIDCallback", "encoders.get", "--encoder-weights", '"auto"', '"random_conv"'):
+            assert word in str(caught.value)
+    assert KIDCallback(images, "auto").encoder.description == "random_conv"
 
 
 def test_backup_and_restore_goes_on_where_it_stopped(model, images, tmp_path):

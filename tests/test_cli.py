@@ -1,4 +1,4 @@
-"""The command line, as a person meets it."""
+"""The command line, as users see it."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from kddim import cli
 
 
 def kddim(*arguments):
-    """Runs the command in this process; returns its exit status."""
+    """Run the command in this process, and return its exit status."""
     with pytest.raises(SystemExit) as stopped:
         cli.main([str(a) for a in arguments])
     return stopped.value.code
@@ -26,7 +26,7 @@ def saved(images, tmp_path):
     return path
 
 
-# What the console script does, under the name that it has.
+# The code of the console script, with the name of the program that it has there.
 ENTRY = "import sys; sys.argv[0] = '/usr/bin/kddim'; from kddim.cli import main; main()"
 NO_KERAS = {"PATH": "/usr/bin:/bin", "KERAS_BACKEND": "none, which would fail"}
 
@@ -171,3 +171,33 @@ def test_python_m_kddim_fails_in_one_line_too(tmp_path):
     assert answer.returncode == 2
     assert answer.stderr.count("\n") == 1
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("verb", ["info", "compare", "stats"])
+def test_verbs_without_noises_have_no_seed_in_their_help(capsys, verb):
+    assert kddim(verb, "--help") == 0
+    text = capsys.readouterr().out
+    assert "--seed" not in text
+    assert "--dtype" not in text
+
+
+def test_options_of_all_verbs_are_accepted_by_all(saved, capsys):
+    assert kddim("info", saved, "--seed", 1, "--dtype", "mixed_bfloat16") == 0
+    assert "16x16" in capsys.readouterr().out
+
+
+def test_a_model_generates_in_the_precision_that_it_was_saved_with(images, tmp_path):
+    half, full = make_model(images, dtype="mixed_bfloat16"), make_model(images)
+    full.set_weights(half.get_weights())
+    half.save(tmp_path / "half.keras")
+    full.save(tmp_path / "full.keras")
+
+    def generate(name, *options):
+        path = tmp_path / "out.npz"
+        common = ("-n", 4, "--diffusion-steps", 3, "-o", path, "--overwrite")
+        assert kddim("generate", tmp_path / name, *common, *options) == 0
+        return np.load(path)["images"].astype(int)
+
+    exact = generate("full.keras")
+    assert np.abs(generate("half.keras") - exact).max() > 1
+    assert np.abs(generate("half.keras", "--dtype", "float32") - exact).max() <= 1

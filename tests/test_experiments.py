@@ -15,6 +15,7 @@ from kddim import cli, evaluation, experiments
 from kddim.experiments import Consistency, Generation, Interpolation, Reconstruction, Sweep
 from kddim.experiments.ledger import Ledger, fingerprint
 from kddim.metrics.encoders import Encoder
+from kddim.metrics.feature_set import FeatureSet
 from kddim.progress import Progress, duration
 
 
@@ -38,7 +39,7 @@ def reference():
     encoder = Encoder("pixels", lambda images: images.reshape(len(images), -1)[:, :8])
     real = real_images(40)
     description = {"image_size": "8x8", "real_images": 40, "real": "noise"}
-    return evaluation.Reference(encoder, encoder(real), description)
+    return evaluation.Reference(encoder, FeatureSet(encoder(real)), description)
 
 
 def make_sweep(model, reference, **options):

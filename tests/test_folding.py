@@ -1,6 +1,7 @@
-"""The network that samples computes what the averaged network computes."""
+"""Folded networks: the same output as the network, in fewer multiplications."""
 
 import concurrent.futures
+import doctest
 
 import keras
 import numpy as np
@@ -9,16 +10,16 @@ from keras import layers
 
 import kddim
 from kddim import backend
-from kddim.networks import residual_unet
+from kddim.networks import folding, residual_unet
 from kddim.networks.folding import FoldedNetwork
 from kddim.networks.folding.instructions import Convolution, LayerCall
-from kddim.networks.layers import SinusoidalEmbedding
+from kddim.networks.layers import Conv2D, SinusoidalEmbedding
 
 pytestmark = pytest.mark.backend
 
 
 def with_random_weights(network, seed=0):
-    """Weights of every kind far from their start, variances positive."""
+    """Assign random values to all variables of a network, and positive ones to variances."""
     rng = np.random.default_rng(seed)
     for variable in network.variables:
         shape = tuple(variable.shape)
@@ -31,7 +32,7 @@ def with_random_weights(network, seed=0):
 
 
 def both(network, image_shape, seed=1, variances=None):
-    """The folded network, and what the two compute: expected, received."""
+    """Return a network's folded form, its own output, and the output of the folded form."""
     folded = FoldedNetwork(network, backend.compile_step)
     folded.refresh()
     rng = np.random.default_rng(seed)
@@ -45,7 +46,7 @@ def both(network, image_shape, seed=1, variances=None):
 
 
 def assert_folding_changes_nothing(network, image_shape, folds=True):
-    """Both compute the same, with a noise level an image and with one for all."""
+    """Check the output for one noise level per image, and for one noise level per batch."""
     network = with_random_weights(network)
     for variances in (np.array([0.1, 0.5, 0.9]).reshape(3, 1, 1, 1), np.full((1, 1, 1, 1), 0.3)):
         folded, expected, received = both(
@@ -55,6 +56,12 @@ def assert_folding_changes_nothing(network, image_shape, folds=True):
         assert expected.std() > 0.05
         np.testing.assert_allclose(received, expected, atol=3e-5 * np.abs(expected).max())
     return folded
+
+
+def test_the_worked_example_of_the_documentation_gives_its_numbers():
+    failed, tested = doctest.testmod(folding)
+    assert tested > 10
+    assert not failed
 
 
 @pytest.mark.parametrize("image_shape", [(16, 16, 3), (8, 4, 1)])
@@ -71,8 +78,8 @@ def test_attention_and_group_normalisation_are_called_between_folded_layers(norm
 
 
 def test_the_default_network_starts_and_ends_with_small_convolutions():
-    """No convolution reads the tiled noise level, and the last ones give three channels."""
     plan = FoldedNetwork(residual_unet(16, (32, 64), 2), backend.compile_step).plan
+    # No convolution reads the tiled noise level, and the last ones have three filters.
     convolutions = [i for i in plan.instructions if isinstance(i, Convolution)]
     shapes = [[plan.weights[w].shape for _, w in c.convolved] for c in convolutions]
     assert shapes[0] == [(3, 3, 3, 32)]
@@ -82,6 +89,23 @@ def test_the_default_network_starts_and_ends_with_small_convolutions():
     assert layers.BatchNormalization not in called
     kept = (SinusoidalEmbedding, layers.AveragePooling2D, layers.UpSampling2D, layers.Concatenate)
     assert set(called) == set(kept)
+
+
+@pytest.mark.parametrize("widths", [(8, 12, 16), (16, 8), (4, 64)])
+def test_folding_saves_multiplications(widths):
+    network = residual_unet(16, widths, 2)
+    plan = FoldedNetwork(network, backend.compile_step).plan
+    convolutions = [i for i in plan.instructions if isinstance(i, Convolution)]
+    folded = [(plan.weights[w].shape, c.size) for c in convolutions for _, w in c.convolved]
+    called = [
+        (layer.kernel.shape, layer.output.shape[1:3])
+        for layer in network.layers
+        if hasattr(layer, "kernel")
+    ]
+    before, after = (
+        sum(np.prod(kernel) * np.prod(size) for kernel, size in found) for found in (called, folded)
+    )
+    assert 0.5 * before < after < before
 
 
 def inputs(shape):
@@ -100,10 +124,10 @@ def test_scale_and_centre_fold_and_even_kernels_pad_alike():
 
 def test_what_cannot_be_folded_is_called():
     image, variance = inputs((6, 6, 2))
-    normalized = layers.BatchNormalization()(image)  # used twice
+    normalized = layers.BatchNormalization()(image)  # read by two layers
     x = layers.Conv2D(2, 3, padding="same")(normalized)
     x = layers.Add()([x, normalized])
-    x = layers.BatchNormalization()(x)  # of a strided convolution
+    x = layers.BatchNormalization()(x)  # read by a strided convolution
     x = layers.Conv2D(4, 3, strides=2, padding="same")(x)
     x = layers.Conv2DTranspose(2, 2, strides=2)(x)
     assert_folding_changes_nothing(keras.Model([image, variance], x), (6, 6, 2))
@@ -141,7 +165,7 @@ def test_linear_layers_in_a_row_and_layers_that_are_shared():
     shared = layers.Conv2D(2, 3, padding="same")
     x = layers.Conv2D(2, 1)(shared(shared(image)))
     x = layers.Add()([x, layers.Conv2D(2, 1)(x), x])
-    x = layers.Conv2D(9, 1)(x)  # wider than what it reads: every reader starts from that
+    x = layers.Conv2D(9, 1)(x)  # wider than its input: all readers start from the input
     y = layers.Conv2D(2, 3, padding="same")(x)
     z = layers.Conv2D(2, 1, padding="same")(layers.BatchNormalization()(x))
     assert_folding_changes_nothing(keras.Model([image, variance], layers.Add()([y, z])), (6, 6, 2))
@@ -172,6 +196,28 @@ def test_sizes_that_are_not_known_and_kernels_that_are_adapted_are_called():
     assert_folding_changes_nothing(network, (6, 6, 2))
 
 
+def test_a_network_with_lora_is_folded_again_and_then_computes_the_same():
+    image, variance = inputs((6, 6, 2))
+    convolution = Conv2D(4, 3, padding="same", activation="swish")
+    x = layers.BatchNormalization()(convolution(image))
+    x = layers.Dense(4)(Conv2D(4, 1)(x))
+    network = keras.Model([image, variance], Conv2D(2, 3, padding="same")(x))
+    before = assert_folding_changes_nothing(network, (6, 6, 2))
+    assert before.represents(network)
+    assert not before.represents(keras.models.clone_model(network))
+    for layer in network.layers[1:]:
+        if hasattr(layer, "enable_lora"):
+            layer.enable_lora(2)
+    assert not before.represents(network)
+    _, plain, _ = both(network, (6, 6, 2))
+    after = assert_folding_changes_nothing(network, (6, 6, 2), folds=False)
+    convolution.lora_kernel_b.assign(np.ones(convolution.lora_kernel_b.shape))
+    _, expected, received = both(network, (6, 6, 2))
+    assert np.abs(expected - plain).max() > 0.1
+    np.testing.assert_allclose(received, expected, atol=3e-5 * np.abs(expected).max())
+    assert after.represents(network)
+
+
 def test_images_that_lead_with_one_are_not_taken_for_shared():
     image, variance = inputs((4, 4, 2))
     x = layers.Conv2D(2, 3, padding="same")(image)
@@ -199,7 +245,7 @@ def test_tensors_are_let_go_once_nothing_reads_them(monkeypatch):
         monkeypatch.setattr(kind, "run", run)
     network = residual_unet(16, (4, 8, 12), 2)
     both(network, (16, 16, 3))
-    # Two inputs, the embedding, two skips a level, and what a block is made of.
+    # Two inputs, the embedding, two skips per level, and the tensors inside a block.
     assert len(alive) > 25
     assert max(alive) <= 3 + 4 + 5
 
@@ -255,7 +301,7 @@ def test_generation_sees_weights_and_statistics_that_changed():
 
 
 def test_a_denoise_in_the_way_of_the_example_and_with_weights_of_its_own():
-    """Rates an image, the network called plainly, and variables that may change later."""
+    """`denoise` is called with one rate per image, and reads a variable that changes later."""
 
     class Louder(kddim.DiffusionModel):
         def __init__(self, *args, **kwargs):
@@ -291,7 +337,7 @@ def test_sampling_leaves_the_files_of_the_model_alone(tmp_path):
 
 @pytest.mark.parametrize("normalization_dtype", [None, "float32"])
 def test_a_mean_far_from_zero_cancels_in_half_precision_too(normalization_dtype):
-    """A mean is rounded no more than in the network, whose own error is as large."""
+    """The error of the folded network is about as large as that of the network itself."""
 
     def network():
         image, variance = inputs((8, 8, 2))

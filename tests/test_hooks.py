@@ -89,6 +89,10 @@ def test_a_wrapper_around_a_denoiser_needs_no_change_in_a_sampler(model):
 def test_validation_repeats_itself_and_stratifies_the_times(model, images):
     first, second = (model.evaluate(images[:40], batch_size=16, verbose=0) for _ in range(2))
     assert first == second
+    other = kddim.DiffusionModel.from_config(model.get_config() | {"seed": 1})
+    other.set_weights(model.get_weights())
+    other.compile()
+    assert other.evaluate(images[:40], batch_size=16, verbose=0) != first
     _, times = Regression().draw_validation(
         images[:8], model.schedule, keras.random.SeedGenerator(1)
     )
@@ -158,6 +162,22 @@ def test_lora_trains_and_the_average_holds_the_effective_kernels(model, images):
     model.update_average()
     average = model.ema_network.layers[place]
     np.testing.assert_allclose(to_numpy(average.kernel), to_numpy(layer.kernel), atol=1e-6)
+
+
+def test_sampling_hears_lora_that_was_enabled_later(model):
+    before = model.generate(1, 2, seed=0)
+    layer = next(x for x in model.ema_network.layers if isinstance(x, keras.layers.Conv2D))
+    layer.enable_lora(2)
+    np.testing.assert_allclose(model.generate(1, 2, seed=0), before, atol=1e-5)
+    layer.lora_kernel_b.assign(layer.lora_kernel_b + 1.0)
+    assert np.abs(model.generate(1, 2, seed=0) - before).max() > 1e-3
+
+
+def test_eta_is_short_for_a_stochastic_ddim(model):
+    expected = model.generate(2, 3, kddim.samplers.DDIM(eta=1.0), seed=0)
+    np.testing.assert_array_equal(model.generate(2, 3, eta=1, seed=0), expected)
+    with pytest.raises(ValueError, match="eta=1 for Heun"):
+        model.generate(2, 3, "heun", eta=1)
 
 
 def test_an_average_of_another_structure_is_refused(model):

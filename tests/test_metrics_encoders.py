@@ -6,7 +6,7 @@ import pytest
 from oracles import oracle
 from PIL import Image
 
-from kddim import metrics
+from kddim import metrics, names
 from kddim.backend import load_torch_state_dict
 from kddim.metrics import encoders
 from kddim.metrics.encoders.resizing import Resize, resize_matrix
@@ -298,6 +298,19 @@ def test_unknown_names_are_refused_with_the_known_ones(identifier):
     message = rf'"mobilenet", "pt_inception", "auto".*Received: \'{identifier}\''
     with pytest.raises(ValueError, match=message):
         encoders.get(identifier)
+
+
+def corners(image_size, weights, antialias):
+    return encoders.Encoder("corners", lambda images: images[:, 0, 0], options={})
+
+
+def test_an_encoder_is_added_by_one_function_and_one_line(monkeypatch):
+    monkeypatch.setitem(names.ENCODERS, "corners", f"{__name__}.corners")
+    encoder = encoders.get("corners")
+    assert np.array_equal(encoder(IMAGES), IMAGES[:, 0, 0])
+    assert encoders.same_encoder(encoders.rebuild(encoder.options, "corners"), encoder)
+    with pytest.raises(ValueError, match='"auto", "corners", a Keras model'):
+        encoders.get("corner")
 
 
 # From images to figures

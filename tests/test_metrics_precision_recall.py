@@ -148,7 +148,7 @@ def test_sets_that_do_not_fit_are_refused(function):
         (features(9), features(9)[0]),
         (features(9), features(0)),
     ]:
-        with pytest.raises(ValueError, match=r"\(m, d\) with one d\. Received: shapes"):
+        with pytest.raises(ValueError, match=r"two sets of features \(n, d\) with one d"):
             function(*pair)
     spoilt = features(9)
     spoilt[3] = np.nan

@@ -1,7 +1,8 @@
-"""Self-attention and group normalisation of the residual UNet."""
+"""Networks: self-attention, group normalisation, adoption by a model, compilation."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ SMALL = {"widths": (8, 16, 24), "block_depth": 1}
 
 
 def randomise(network, names=""):
-    """Random weights in place of those that start at zero, of layers named so."""
+    """Replace weights that are zero by random ones, in layers whose names begin with `names`."""
     random = np.random.default_rng(2)
     for layer in network.layers:
         if layer.name.startswith(names):
@@ -30,7 +31,7 @@ def randomise(network, names=""):
 
 
 def attentive_model(images, normalization="group", **options):
-    """As `conftest.make_model`, with attention whose projections are random, not zero."""
+    """Return a model of `conftest.make_model` with attention and random projections."""
     network = residual_unet(
         images.shape[1:3], **SMALL, attention_levels=(1, 2), normalization=normalization
     )
@@ -45,7 +46,7 @@ def inputs(height=16, width=16, count=2):
 
 
 def attention_in_numpy(queries, keys, values, heads):
-    """Equation 1 of Vaswani et al., one image and one head after the other."""
+    """Return Eq. 1 of Vaswani et al. 2017, computed for one image and one head at a time."""
     result = np.zeros_like(queries)
     width = queries.shape[-1] // heads
     for image in range(len(queries)):
@@ -130,7 +131,7 @@ def test_the_parameters_that_the_docs_tell():
 
 @pytest.mark.backend
 def test_the_prediction_of_an_image_is_its_own_under_group_normalisation():
-    """Batch statistics would mix the images of a batch."""
+    """Batch statistics would make the prediction depend on the other images."""
     network = residual_unet((8, 24), **SMALL, attention_levels=(0, 2), normalization="group")
     randomise(network)
     noisy, variances = inputs(8, 24, count=3)
@@ -147,11 +148,11 @@ def test_training_reaches_every_weight_of_attention_and_lowers_the_loss(images, 
     network = residual_unet(8, (8, 16), 1, attention_levels=(0, 1), normalization=normalization)
     model = kddim.DiffusionModel(8, network=network)
     model.normalizer.adapt(images)
-    model.compile(keras.optimizers.Adam(1e-2))  # no weight decay, which would move all weights
+    model.compile(keras.optimizers.Adam(1e-2))  # without weight decay, which changes all weights
     layers = [x for x in network.layers if x.name.startswith("attention")]
     before = {w.path: to_numpy(w.value).copy() for x in layers for w in x.trainable_weights}
     assert len(before) == 3 * 7
-    # Batches of 24 leave a last one of 16: no batch size is baked in.
+    # The last batch has 16 images: no batch size may be compiled into the network.
     history = model.fit(images, batch_size=24, epochs=10, verbose=0).history["n_loss"]
     assert history[-1] < 0.75 * history[0]
     for layer in layers:
@@ -229,7 +230,7 @@ def test_mixed_precision_keeps_losses_in_float32(images, normalization):
     plain = attentive_model(images, normalization)
     plain.set_weights(model.get_weights())
     difference = plain.generate(4, 3, seed=0) - model.generate(4, 3, seed=0)
-    # Untrained networks with random weights are chaotic: single pixels differ by 1.
+    # Networks with random weights amplify rounding: single pixels may differ by 1.
     assert np.abs(difference).mean() < 0.05
 
 
@@ -258,6 +259,118 @@ def test_bad_heads_are_refused():
         SpatialAttention(0)
     with pytest.raises(ValueError, match="divisible by 4"):
         SpatialAttention(4)([np.zeros((1, 2, 2, 6), "float32")] * 3)
+
+
+class Gate(keras.layers.Layer):
+    """Raises an error in `call`."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def call(self, inputs):
+        if self.error is None:
+            return inputs + keras.ops.ones((1, 3, 3, 3))
+        raise self.error
+
+
+class Gated(keras.Model):
+    """A network with a layer inside a layer."""
+
+    def __init__(self, error):
+        super().__init__(name="gated")
+        self.inner = keras.Sequential([Gate(error)])
+
+    def call(self, inputs):
+        return self.inner(inputs[0])
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (ValueError("the gate needs labels\nof shape (batch,)"), r"\(the gate needs labels\)"),
+        (KeyError("labels"), r"\(KeyError: '?labels'?\)"),
+        (None, r"fails \(\w.*(shape|size)"),  # the framework's own words
+    ],
+)
+def test_the_reason_of_a_network_that_fails_is_told(error, match):
+    with pytest.raises(ValueError, match=match) as caught:
+        kddim.DiffusionModel(4, network=Gated(error))
+    message = str(caught.value)
+    assert "Received: gated, which fails" in message
+    assert "Exception encountered" not in message
+    assert "Arguments received" not in message
+
+
+class Plain(keras.Model):
+    """A subclassed network."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.convolution = keras.layers.Conv2D(3, 3, padding="same")
+
+    def call(self, inputs):
+        return self.convolution(inputs[0]) * inputs[1]
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("subclassed", [False, True])
+def test_the_average_has_a_name_of_its_own(images, tmp_path, subclassed):
+    network = Plain(name="mine") if subclassed else None
+    model = make_model(images, network=network, name="m")
+    name = "mine" if subclassed else "residual_unet"
+    assert [model.network.name, model.ema_network.name] == [name, f"{name}_ema"]
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert f"{name}_ema" in "".join(lines)
+    model.fit(images, batch_size=32, epochs=1, verbose=0)
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    custom = {"Plain": Plain}
+    loaded = keras.saving.load_model(tmp_path / "m.keras", custom_objects=custom)
+    assert loaded.ema_network.name == f"{loaded.network.name}_ema"
+    other = make_model(images, network=Plain(name="mine") if subclassed else None)
+    other.load_weights(tmp_path / "m.weights.h5")
+    expected = model.ema_network(inputs(), training=False)
+    for found in (loaded, other):
+        np.testing.assert_array_equal(
+            to_numpy(found.ema_network(inputs(), training=False)), to_numpy(expected)
+        )
+
+
+torch_compile = pytest.mark.skipif(
+    keras.backend.backend() != "torch" or not shutil.which("g++"),
+    reason="needs the PyTorch backend and a C++ compiler",
+)
+
+
+@torch_compile
+@pytest.mark.backend
+def test_a_convolution_compiles_for_images_of_several_sizes():
+    """PyTorch's compiler treats a size that has changed between calls as unknown."""
+    import torch
+
+    kernel = torch.randn(3, 3, 1, 4, requires_grad=True)
+    compiled = torch.compile(lambda images: 2.0 * kddim.backend.convolve(images, kernel))
+    for size in (1, 8, 4):
+        images = torch.randn(2, size, size, 1)
+        result = compiled(images)
+        result.sum().backward()
+        expected = 2.0 * kddim.backend.convolve(images, kernel)
+        np.testing.assert_allclose(to_numpy(result), to_numpy(expected), atol=1e-5)
+
+
+@torch_compile
+@pytest.mark.slow
+@pytest.mark.backend
+def test_the_default_network_trains_compiled_by_torch():
+    images = np.random.default_rng(0).random((32, 8, 8, 1), "float32")
+    model = kddim.DiffusionModel(8, (8, 16), 1, channels=1, seed=0)
+    model.normalizer.adapt(images)
+    model.compile(jit_compile=True)
+    history = model.fit(images, batch_size=16, epochs=2, verbose=0).history
+    assert np.isfinite(history["n_loss"]).all()
 
 
 def command(*arguments):

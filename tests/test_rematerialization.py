@@ -1,4 +1,4 @@
-"""A training step that computes activations twice gives what one that keeps them gives."""
+"""Training with rematerialisation: the same losses and weights as without it."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.backend
 
 
 def trained(images, **options):
-    """Three steps on given noises and times, and every variable after them."""
+    """Return a model after three steps on fixed noises and times, and its history."""
     keras.utils.set_random_seed(0)
     model = make_model(images[:16], block_depth=2, seed=0, **options)
     rng = np.random.default_rng(2)
@@ -56,12 +56,41 @@ def test_statistics_of_batch_normalisation_move_once_a_step():
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+def test_a_network_with_lora_trains_alike():
+    results = []
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((4, 8, 8, 3)).astype("float32")
+    inputs = [images, np.full((4, 1, 1, 1), 0.3, "float32")]
+    for remat in (False, True):
+        keras.utils.set_random_seed(0)
+        network = residual_unet(8, (8, 16), 1)
+        for layer in network.layers:
+            if hasattr(layer, "enable_lora"):
+                layer.enable_lora(2)
+        called = RematerializedNetwork(network) if remat else network
+
+        class Trained(keras.Model):
+            def call(self, inputs, training=False):
+                return self.called(inputs, training=training)
+
+        trained = Trained()
+        trained.network, trained.called = network, called
+        trained.compile(keras.optimizers.SGD(0.1), "mse")
+        losses = trained.fit(inputs, images, batch_size=4, epochs=3, verbose=0).history["loss"]
+        results.append([losses, *(to_numpy(w.value) for w in network.trainable_variables)])
+    plain, remat = results
+    assert plain[0][-1] < plain[0][0]
+    assert any("lora" in w.path for w in network.trainable_variables)
+    for expected, received in zip(plain, remat):
+        np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
 def test_every_residual_block_is_one_that_is_computed_again():
     parts = RematerializedNetwork(residual_unet(16, (8, 16, 24), 2)).parts
     blocks = [part for part in parts if isinstance(part, Block)]
     assert len(blocks) == 2 * 5
     assert len(parts) == len(blocks) + 1  # the last convolution
-    # What goes from one block to the next: one tensor, that skips too where it is needed.
+    # One tensor leaves each block, or two if a skip connection starts inside it.
     assert all(len(block.outputs) <= 2 for block in blocks)
 
 

@@ -1,13 +1,16 @@
 """Run folders: `kddim.training.train`."""
 
+import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
+from conftest import make_model
 from PIL import Image
 
-from kddim import runs, training
+import kddim
+from kddim import data, runs, training
 from kddim.training import TrainingConfig
 
 SMALL = {
@@ -147,3 +150,55 @@ def test_kid_by_any_encoder_with_weights_of_a_file(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     assert config["kid"]["encoder"] == "mobilenet 0.25 (m.weights.h5, 128x128, antialiased)"
     assert config["kid"]["generated_images"] == 16
+
+
+def test_the_data_set_of_a_run_is_built_once(tmp_path, monkeypatch):
+    built = []
+    init = data.ImageDataset.__init__
+    monkeypatch.setattr(
+        data.ImageDataset,
+        "__init__",
+        lambda self, *args, **kwargs: (built.append(kwargs), init(self, *args, **kwargs))[1],
+    )
+    run(tmp_path, epochs=1, steps_per_epoch=3, kid_encoder="none")
+    assert sum(kwargs.get("training", False) for kwargs in built) == 1
+
+
+def test_steps_per_epoch_of_a_data_set():
+    train, validation = data.load("digits", 8, 16, steps_per_epoch=3)
+    assert (len(train), len(validation)) == (3, 23)
+    with pytest.raises(ValueError, match="`steps_per_epoch` to be an int of at least 1"):
+        data.load("digits", 8, 16, steps_per_epoch=0)
+
+
+def test_resolved_settings_have_no_defaults_left():
+    resolved = TrainingConfig("digits", epochs=3).resolved()
+    assert (resolved.image_size, resolved.epochs, resolved.repeats, resolved.every) == (8, 3, 1, 10)
+    assert resolved.resolved() == resolved
+    assert list(dataclasses.asdict(resolved)) == list(dataclasses.asdict(TrainingConfig()))
+    assert TrainingConfig("a.npz").resolved().widths == (32, 64, 96, 128)
+
+
+def test_a_model_is_loaded_in_the_precision_asked_for(tmp_path, images):
+    model = make_model(images, dtype="mixed_bfloat16")
+    model.save(tmp_path / "m.keras")
+    kept = runs.load_model(tmp_path / "m.keras")
+    assert kept.network_dtype == "mixed_bfloat16"
+    converted = runs.load_model(tmp_path / "m.keras", "float32")
+    assert converted.network_dtype == "float32"
+    for one, other in zip(kept.get_weights(), converted.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    full = make_model(images)
+    full.set_weights(model.get_weights())
+    exact = full.generate(4, 3, seed=0)
+    np.testing.assert_allclose(converted.generate(4, 3, seed=0), exact, atol=1e-5)
+    assert np.abs(kept.generate(4, 3, seed=0) - exact).max() > 1e-4
+
+
+def test_a_custom_network_keeps_its_precision(tmp_path, images, caplog):
+    network = make_model(images).network
+    kddim.DiffusionModel(16, network=network).save(tmp_path / "m.keras")
+    with caplog.at_level("WARNING"):
+        model = runs.load_model(tmp_path / "m.keras", "mixed_bfloat16")
+    assert model.network.compute_dtype == "float32"
+    assert "keeps its precision" in caplog.text

@@ -1,4 +1,4 @@
-"""Keras callbacks, one a file."""
+"""Callbacks for `fit`, one per file."""
 
 from kddim.callbacks.best_model import BestModelCallback
 from kddim.callbacks.history import HistoryCallback

@@ -4,41 +4,41 @@ import math
 import os
 from pathlib import Path
 
-import keras
-
-from kddim.callbacks.due import is_due
+from kddim.callbacks.epochs import EpochCallback
 
 
-class BestModelCallback(keras.callbacks.Callback):
-    """Saves the model whenever a value is the lowest yet.
+class BestModelCallback(EpochCallback):
+    """Save the model whenever a monitored value is lower than ever before.
 
-    Unlike `keras.callbacks.ModelCheckpoint` it says nothing of epochs that did not
-    measure the value. Put it after the callback that measures.
+    Unlike `keras.callbacks.ModelCheckpoint`, it does nothing and prints no warning after epochs
+    without a value. Put it after the callback that adds the value to the logs.
 
     Args:
-        path: the `.keras` file, written whole or not at all.
-        monitor: key of the logs; None saves after the last epoch, and `every` before.
-        every: with `monitor=None`, saves each so many epochs.
+        path: The `.keras` file to write.
+        monitor: Key of the value in the logs. None saves the model after the last epoch, and
+            every `every` epochs before.
+        every: Number of epochs between two saves if `monitor` is None, at least 1.
 
     Attributes:
-        best: the lowest value, or None.
-        best_epoch: its epoch, counted from 1; with `monitor=None` the last one saved.
+        best: Lowest value so far, or None.
+        best_epoch: Epoch of the lowest value, counted from 1. With `monitor=None`, the last
+            epoch that was saved.
+
+    Raises:
+        ValueError: If `every` is below 1.
     """
 
     def __init__(self, path: str | os.PathLike, monitor: str | None = "val_kid", every: int = 1):
-        super().__init__()
-        if every < 1:
-            raise ValueError(f"Expected `every` of at least 1. Received: {every}")
+        super().__init__(every)
         self.path = Path(path)
         self.monitor = monitor
-        self.every = every
         self.best: float | None = None
         self.best_epoch: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.monitor is None:
             finite = math.isfinite((logs or {}).get("loss", 0.0))
-            if is_due(self, epoch, self.every) and finite:
+            if finite and self.is_due(epoch):
                 self._save(epoch, None)
             return
         value = (logs or {}).get(self.monitor)

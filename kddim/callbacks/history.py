@@ -1,4 +1,4 @@
-"""A record of the run that can be read while it lasts."""
+"""Record of a run that can be read while it lasts."""
 
 import csv
 import os
@@ -13,18 +13,19 @@ from kddim.plots import plot_history
 
 
 class HistoryCallback(keras.callbacks.Callback):
-    """Writes `history.csv` after every epoch and `history.png` now and then.
+    """Write `history.csv` after every epoch, and draw `history.png` from time to time.
 
-    Unlike `keras.callbacks.CSVLogger` it keeps a column for values that only some
-    epochs have, such as `val_kid`.
+    Unlike `keras.callbacks.CSVLogger`, it writes columns for values that only some epochs have,
+    such as `val_kid`.
 
     Args:
-        directory: an existing folder.
-        title: of the figure.
-        redraw_seconds: the figure is redrawn at most so often, and at the end.
+        directory: Existing folder that receives the files.
+        title: Title of the figure.
+        redraw_seconds: Shortest time between two drawings in seconds. The figure is also drawn
+            at the end of training.
 
     Attributes:
-        rows: one dictionary an epoch: `epoch` (from 1), `seconds`, and the logs.
+        rows: List of one dictionary per epoch, with `epoch` (from 1), `seconds` and the logs.
     """
 
     def __init__(self, directory: str | os.PathLike, title: str = "", redraw_seconds: float = 60.0):

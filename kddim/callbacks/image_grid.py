@@ -1,27 +1,33 @@
-"""Pictures while training."""
+"""Pictures of generated images while training."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-import keras
-
-from kddim import samplers
-from kddim.callbacks.due import is_due
+from kddim.callbacks.epochs import EpochCallback
+from kddim.checks import check_count
 from kddim.images import grid, save_png
+from kddim.recipe import Recipe
 
 
-class ImageGridCallback(keras.callbacks.Callback):
-    """Writes a grid of generated images after each epoch, always of the same noises.
+class ImageGridCallback(EpochCallback):
+    """Write a grid of generated images after each epoch, always from the same noises.
+
+    Epochs are counted over several `fit` calls with the same callback, so that a later fit does
+    not overwrite the pictures of an earlier one.
 
     Args:
-        directory: receives `epoch_0001.png`, `epoch_0002.png`, ...
-        num_rows: rows of the grid.
-        num_cols: columns of the grid.
-        diffusion_steps: of generation.
-        every: draws each so many epochs, and the first and the last.
-        sampler: of generation.
-        seed: of the noises.
+        directory: Folder that receives `epoch_0001.png`, `epoch_0002.png`, ...
+        num_rows: Number of rows of the grid.
+        num_cols: Number of columns of the grid.
+        diffusion_steps: Number of steps of sampling.
+        every: Number of epochs from one picture to the next. The first and the last epoch have
+            pictures too.
+        sampler: Name of a sampler, or a `kddim.samplers.Sampler`.
+        seed: Seed of the noises.
+
+    Raises:
+        ValueError: If a number is below 1, or the sampler is unknown.
     """
 
     def __init__(
@@ -35,24 +41,15 @@ class ImageGridCallback(keras.callbacks.Callback):
         sampler: Any = "ddim",
         seed: int = 0,
     ):
-        super().__init__()
-        if min(num_rows, num_cols, diffusion_steps, every) < 1:
-            raise ValueError(
-                "Expected num_rows, num_cols, diffusion_steps and every of at least 1. Received: "
-                f"{num_rows}, {num_cols}, {diffusion_steps}, {every}"
-            )
+        super().__init__(every)
         self.directory = Path(directory)
-        self.num_rows = num_rows
-        self.num_cols = num_cols
-        self.diffusion_steps = diffusion_steps
-        self.every = every
-        self.sampler = samplers.get(sampler)
-        self.seed = seed
+        self.num_rows = check_count("num_rows", num_rows)
+        self.num_cols = check_count("num_cols", num_cols)
+        self.recipe = Recipe(sampler, diffusion_steps, seed=seed)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if epoch > 0 and not is_due(self, epoch, self.every):
+        number = self.count(epoch)
+        if number > 1 and not self.is_due(epoch):
             return
-        images = self.model.generate(
-            self.num_rows * self.num_cols, self.diffusion_steps, self.sampler, seed=self.seed
-        )
-        save_png(self.directory / f"epoch_{epoch + 1:04d}.png", grid(images, self.num_cols))
+        images = self.model.generate(self.num_rows * self.num_cols, **self.recipe.options)
+        save_png(self.directory / f"epoch_{number:04d}.png", grid(images, self.num_cols))

@@ -1,4 +1,4 @@
-"""Training for so long and no longer."""
+"""Limit of the time of training."""
 
 import collections
 import itertools
@@ -8,14 +8,17 @@ import keras
 
 
 class TimeLimitCallback(keras.callbacks.Callback):
-    """Ends training before an epoch that would not end within the limit.
+    """Stop training before an epoch that would end after a time limit.
 
-    The longest of the last ten epochs, with what other callbacks did in it, is taken
-    for the length of the next. Put it first: callbacks after it then know the last epoch
-    as the last.
+    The next epoch is expected to take as long as the longest of the last ten, including the
+    time of other callbacks. Put this callback first, so that the others can tell that an epoch
+    is the last.
 
     Args:
-        seconds: from the beginning of training, above 0.
+        seconds: Time limit in seconds from the beginning of training, above 0.
+
+    Raises:
+        ValueError: If `seconds` is not above 0.
     """
 
     def __init__(self, seconds: float):
@@ -38,7 +41,7 @@ class TimeLimitCallback(keras.callbacks.Callback):
         begins = [*self._begins, now]
         longest = max(end - begin for begin, end in itertools.pairwise(begins))
         last = epoch + 1 == self.params.get("epochs")
-        # The rest of this epoch's callbacks, and the next epoch with its own.
+        # Twice: once for the remaining callbacks of this epoch, and once for the next epoch.
         if not last and now - self._start + 2.0 * longest > self.seconds:
             self.model.stop_training = True
-            print(f"the time limit of {self.seconds:.0f} s is near: epoch {epoch + 1} is the last")
+            print(f"time limit of {self.seconds:.0f} s: epoch {epoch + 1} is the last")

@@ -1,6 +1,6 @@
-"""The command line: parses, then calls one function of the library for each verb.
+"""Command line: one verb per function of the library.
 
-Nothing here imports Keras at its top: `kddim --help` answers at once.
+No file of this package imports Keras at its top, so that `kddim --help` answers at once.
 """
 
 import sys
@@ -23,18 +23,25 @@ from kddim.cli.train import train
 def app() -> None:
     """Denoising diffusion implicit models in Keras 3.
 
-    Train on your pictures, generate new ones, and measure how good they are.
+    Train a model on your pictures, generate new ones, and measure their quality.
     """
 
 
-for _command in (train, generate, evaluate, stats, compare):
-    app.add_command(_command)
-for _command in (sweep, consistency, interpolate, reconstruct, info):
+VERBS = (train, generate, evaluate, stats, compare)
+EXPERIMENTS = (sweep, consistency, interpolate, reconstruct)
+for _command in (*VERBS, *EXPERIMENTS, info):
     app.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line. Bad input is one line on standard error, and exit status 2."""
+    """Run the command line, then exit.
+
+    Bad input gives one line on standard error and exit status 2. An interrupted command has
+    exit status 130.
+
+    Args:
+        arguments: Arguments after the name of the program. None takes those of the process.
+    """
     try:
         sys.exit(app.main(arguments, prog_name="kddim", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:

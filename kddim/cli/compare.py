@@ -1,47 +1,46 @@
-"""`kddim compare`."""
+"""Verb `kddim compare`."""
 
 import click
 
-from kddim.cli.common import (
-    encoder_options,
-    encoding,
-    interactive,
-    runtime_options,
-)
-from kddim.cli.report import print_scores
+from kddim.cli import options as shared
+from kddim.cli.report import report_scores
+from kddim.cli.runtime import interactive, starts_keras
 
 
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--metric", default="kid,fid,prdc", show_default=True, help="Among kid, fid and prdc: precision, recall, density and coverage.")  # fmt: skip
-@click.option("--num-images", "-n", type=int, help="At most so many of each.  [default: all]")
-@encoder_options
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images encoded at once.")  # fmt: skip
+@click.option("--metric", default="kid,fid,prdc", show_default=True, help="kid, fid or prdc, or several separated by commas. prdc stands for precision, recall, density and coverage.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, help="Maximum number of images of each.  [default: all]")  # fmt: skip
+@shared.encoder_options
+@shared.batch_size_option("Number of images per batch of the encoder.")
 @click.option("--output", "-o", type=click.Path(), help="A .json file for the result.")
-@click.option("--overwrite", is_flag=True, help="Replace that file.")
-@runtime_options
-def compare(first, second, output, overwrite, seed, **options):
-    """Measure the images of B against those of A, from anywhere.
+@shared.OVERWRITE
+@starts_keras
+@shared.ignored_dtype
+@shared.ignored_seed
+def compare(first, second, output, overwrite, **options):
+    """Measure the images of B against the images of A, whatever made them.
 
-    Each is a folder of pictures of any sizes, a .npy or .npz file of images, or a file
-    that kddim stats made. Pictures are neither cropped nor resized before the encoder
-    sees them.
+    A and B are each a folder of pictures of any sizes, a .npy or .npz file of images, or a
+    file made by kddim stats. Pictures are neither cropped nor resized before the encoder
+    resizes them to its own size.
 
     \b
     Examples:
       kddim compare real_pictures generated_pictures
       kddim compare real.npz pictures --metric fid --encoder pt_inception --encoder-weights inception.npz
     """
-    from kddim.evaluation import check_metrics, compare
-    from kddim.files import check_output, write_json
+    from kddim.evaluation import compare
+    from kddim.files import check_output
 
     target = check_output(output, overwrite) if output else None
-    metrics = check_metrics(options.pop("metric").split(","))
     result = compare(
-        first, second, metrics=metrics, verbose=interactive(), **encoding(options), **options
+        first,
+        second,
+        metrics=shared.pop_metrics(options),
+        verbose=interactive(),
+        **shared.pop_encoding(options),
+        **options,
     )
-    print_scores(result)
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(target, result)
+    report_scores(result, target)

@@ -1,40 +1,31 @@
-"""`kddim evaluate`."""
+"""Verb `kddim evaluate`."""
 
 from pathlib import Path
 
 import click
 
-from kddim.cli.common import (
-    encoding,
-    interactive,
-    make_sampler,
-    reference_options,
-    runtime_options,
-    sampler_options,
-)
-from kddim.cli.report import print_scores
+from kddim.cli import options as shared
+from kddim.cli.report import report_scores
+from kddim.cli.runtime import interactive
 
 
 @click.command()
-@click.argument("model", type=click.Path())
+@shared.MODEL
 @click.argument("source")
-@click.option("--num-images", "-n", type=int, help="Generated, and at most so many real ones.  [default: 1000; protocol standard: 10000]")  # fmt: skip
-@reference_options
-@click.option("--no-floor", is_flag=True, help="Do not score real images against real ones.")
-@click.option("--neighbours", type=click.Path(), help="A .png file for the generated images nearest to training images, beside those.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, help="Number of generated images, and maximum number of real ones.  [default: 1000; protocol standard: 10000]")  # fmt: skip
+@shared.reference_options
+@click.option("--no-floor", is_flag=True, help="Do not score real images against other real images.")  # fmt: skip
+@click.option("--neighbours", type=click.Path(), help="A .png file to write, with the generated images that are nearest to training images, beside these.")  # fmt: skip
 @click.option("--output", "-o", type=click.Path(), help="A .json file for the result.")
-@click.option("--overwrite", is_flag=True, help="Replace these files.")
-@sampler_options
-@runtime_options
-def evaluate(
-    model, source, output, overwrite, neighbours, no_floor, diffusion_steps, sampler, eta, **options
-):
+@shared.OVERWRITE
+@shared.sampler_options
+@shared.model_runtime
+def evaluate(model, source, dtype, output, overwrite, neighbours, no_floor, **options):
     """Measure the quality of MODEL's images against real images of SOURCE.
 
-    SOURCE is what kddim train takes, or a file that kddim stats made. Lower KID and FID
-    are better. Values compare only where the whole protocol, which is printed with them,
-    is the same. The floor beside a score is what real images score against other real
-    ones.
+    SOURCE is a source of kddim train, or a file made by kddim stats. Lower KID and FID are
+    better. Compare values only if their whole protocol is the same, which is printed with
+    them. The floor of a score is the score of real images against other real images.
 
     \b
     Examples:
@@ -43,33 +34,27 @@ def evaluate(
       kddim evaluate runs/mine ~/pictures --protocol standard --neighbours sheet.png
     """
     from kddim import runs
-    from kddim.evaluation import check_metrics, evaluate
-    from kddim.files import check_output, write_json
+    from kddim.evaluation import evaluate
+    from kddim.files import check_output
 
     target = check_output(output, overwrite) if output else None
     sheet = _check_sheet(neighbours, overwrite)
-    chosen = make_sampler(sampler, eta)
-    metrics = check_metrics(options.pop("metric").split(","))
-    loaded = runs.load_model(model)
+    sampler, metrics = shared.pop_sampler(options), shared.pop_metrics(options)
     result = evaluate(
-        loaded,
+        runs.load_model(model, dtype),
         source,
-        diffusion_steps=diffusion_steps,
-        sampler=chosen,
+        sampler=sampler,
         metrics=metrics,
         verbose=interactive(),
         floor=not no_floor,
         neighbours=sheet,
-        **encoding(options),
+        **shared.pop_encoding(options),
         **runs.loading_of(model),
         **options,
     )
-    print_scores(result)
+    report_scores(result, target)
     if sheet:
         click.echo(f"neighbours: {sheet}")
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(Path(target), result)
 
 
 def _check_sheet(path: str | None, overwrite: bool) -> Path | None:

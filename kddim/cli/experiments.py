@@ -1,48 +1,24 @@
-"""`kddim consistency`, `kddim interpolate`, `kddim reconstruct`."""
+"""Verbs `kddim consistency`, `kddim interpolate` and `kddim reconstruct`."""
 
 import click
 
-from kddim.cli.common import (
-    experiment_output,
-    generation_options,
-    interactive,
-    make_sampler,
-    output_options,
-    parse_numbers,
-    runtime_options,
-    sampler_options,
-    split_option,
-)
-
-_MODEL = click.argument("model", type=click.Path())
-_SAMPLER = click.option(
-    "--sampler", default="ddim", show_default=True, help="As for kddim generate; deterministic."
-)
-
-
-def _steps(default: str):
-    return click.option(
-        "--steps",
-        default=default,
-        show_default=True,
-        callback=parse_numbers,
-        help="Numbers of steps.",
-    )
+from kddim.cli import options as shared
 
 
 @click.command()
-@_MODEL
-@output_options
-@_steps("5,10,20,50,100,200")
-@click.option("--num-images", "-n", type=int, default=8, show_default=True, help="Noises.")
-@_SAMPLER
-@generation_options
-@runtime_options
-def consistency(model, output, overwrite, sampler, **options):
+@shared.MODEL
+@shared.output_options
+@shared.steps_option("5,10,20,50,100,200")
+@click.option("--num-images", "-n", type=int, default=8, show_default=True, help="Number of noises.")  # fmt: skip
+@shared.DETERMINISTIC_SAMPLER
+@shared.generation_options
+@shared.model_runtime
+def consistency(model, dtype, output, overwrite, **options):
     """Draw the images of the same noises with few and with many steps.
 
-    The folder receives consistency.png (one row a number of steps) and consistency.csv
-    (how alike the rows are). As in the DDIM paper, Sec. 5.2.
+    The folder receives consistency.png, with one row of images per number of steps, and
+    consistency.csv, with measures of how alike the rows are. This is the experiment of
+    Sec. 5.2 of the DDIM paper.
 
     \b
     Example:
@@ -51,26 +27,25 @@ def consistency(model, output, overwrite, sampler, **options):
     from kddim import runs
     from kddim.experiments import Consistency
 
-    sampler = make_sampler(sampler)
-    experiment = Consistency(model=runs.load_model(model), sampler=sampler, **options)
-    target = experiment_output(output, model, "consistency")
-    rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
+    options["sampler"] = shared.pop_sampler(options)
+    experiment = Consistency(model=runs.load_model(model, dtype), **options)
+    target, rows = shared.run_experiment(experiment, output, model, overwrite)
     click.echo(f"{len(rows)} rows of images: {target}")
 
 
 @click.command()
-@_MODEL
-@output_options
-@click.option("--num-pairs", type=int, default=4, show_default=True, help="Pairs of noises.")
-@click.option("--num-images", "-n", type=int, default=11, show_default=True, help="From one to the other.")  # fmt: skip
-@click.option("--grid-size", type=int, default=8, show_default=True, help="Rows and columns between four corners.")  # fmt: skip
-@sampler_options
-@runtime_options
-def interpolate(model, output, overwrite, sampler, eta, **options):
-    """Draw the images between noises, along arcs and on a grid of four corners.
+@shared.MODEL
+@shared.output_options
+@click.option("--num-pairs", type=int, default=4, show_default=True, help="Number of pairs of noises.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, default=11, show_default=True, help="Number of images per pair, from one noise to the other.")  # fmt: skip
+@click.option("--grid-size", type=int, default=8, show_default=True, help="Number of rows and of columns of the grid between four noises.")  # fmt: skip
+@shared.sampler_options
+@shared.model_runtime
+def interpolate(model, dtype, output, overwrite, **options):
+    """Draw the images between noises, in strips and on a grid between four noises.
 
-    The folder receives strips.png, grid.png, animation.gif and animation.webp. As in the
-    DDIM paper, Sec. 5.3.
+    The folder receives strips.png, grid.png, animation.gif and animation.webp. This is the
+    experiment of Sec. 5.3 of the DDIM paper, with spherical interpolation.
 
     \b
     Examples:
@@ -80,28 +55,28 @@ def interpolate(model, output, overwrite, sampler, eta, **options):
     from kddim import runs
     from kddim.experiments import Interpolation
 
-    sampler = make_sampler(sampler, eta)
-    experiment = Interpolation(model=runs.load_model(model), sampler=sampler, **options)
-    target = experiment_output(output, model, "interpolation")
-    experiment.run(target, overwrite=overwrite, verbose=interactive())
+    options["sampler"] = shared.pop_sampler(options)
+    experiment = Interpolation(model=runs.load_model(model, dtype), **options)
+    target, _ = shared.run_experiment(experiment, output, model, overwrite)
     click.echo(f"images between {2 * experiment.num_pairs} noises: {target}")
 
 
 @click.command()
-@_MODEL
+@shared.MODEL
 @click.argument("source")
-@output_options
-@_steps("10,20,50,100,200")
-@click.option("--num-images", "-n", type=int, default=64, show_default=True, help="Real images.")
-@split_option
-@_SAMPLER
-@generation_options
-@runtime_options
-def reconstruct(model, source, output, overwrite, num_images, split, sampler, **options):
-    """Encode real images of SOURCE, decode them, and measure the error by steps.
+@shared.output_options
+@shared.steps_option("10,20,50,100,200")
+@click.option("--num-images", "-n", type=int, default=64, show_default=True, help="Number of real images.")  # fmt: skip
+@shared.split_option("validation")
+@shared.DETERMINISTIC_SAMPLER
+@shared.generation_options
+@shared.model_runtime
+def reconstruct(model, source, dtype, output, overwrite, num_images, split, **options):
+    """Encode real images of SOURCE, decode them, and measure the error for numbers of steps.
 
-    The folder receives reconstruction.md, .csv and .png. As in the DDIM paper, Sec. 5.4
-    and Table 2: mean squared error per dimension on [0, 1].
+    The folder receives reconstruction.md, .csv and .png. This is the experiment of Sec. 5.4
+    and Table 2 of the DDIM paper. Its error is the mean squared error per dimension of
+    images in [0, 1].
 
     \b
     Example:
@@ -111,15 +86,15 @@ def reconstruct(model, source, output, overwrite, num_images, split, sampler, **
     from kddim.evaluation import real_images
     from kddim.experiments import Reconstruction
 
-    loaded, sampler = runs.load_model(model), make_sampler(sampler)
+    options["sampler"] = shared.pop_sampler(options)
+    loaded = runs.load_model(model, dtype)
     images = real_images(
         source, loaded.image_shape, split=split, num_images=num_images, **runs.loading_of(model)
     )
     experiment = Reconstruction(
-        model=loaded, images=images, source=f"{split} of {source}", sampler=sampler, **options
+        model=loaded, images=images, source=f"{split} of {source}", **options
     )
-    target = experiment_output(output, model, "reconstruction")
-    rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
+    target, rows = shared.run_experiment(experiment, output, model, overwrite)
     for row in rows:
         click.echo(
             f"S={row['diffusion_steps']:<5} error {row['mean_squared_error']:.2g}"

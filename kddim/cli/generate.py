@@ -1,35 +1,27 @@
-"""`kddim generate`."""
+"""Verb `kddim generate`."""
 
 from pathlib import Path
 
 import click
 
-from kddim.cli.common import interactive, make_sampler, runtime_options, sampler_options
+from kddim.cli import options as shared
+from kddim.cli.runtime import interactive
 
 
 @click.command()
-@click.argument("model", type=click.Path())
-@click.option(
-    "--output",
-    "-o",
-    required=True,
-    type=click.Path(),
-    help="A folder, a .png (grid), a .npz; with --animate a folder, a .gif or a .webp.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--num-images", "-n", type=int, default=18, show_default=True, help="How many.")
-@click.option(
-    "--animate", is_flag=True, help="Show how the first 8 come about: noisy above, predicted below."
-)
-@sampler_options
-@runtime_options
-def generate(
-    model, output, overwrite, num_images, animate, diffusion_steps, sampler, eta, **common
-):
+@shared.MODEL
+@click.option("--output", "-o", required=True, type=click.Path(), help="A folder, a .png file (a grid) or a .npz file. With --animate, a folder, a .gif or a .webp file.")  # fmt: skip
+@shared.OVERWRITE
+@click.option("--num-images", "-n", type=int, default=18, show_default=True, help="Number of images.")  # fmt: skip
+@click.option("--animate", is_flag=True, help="Show the steps of the first 8 images: noisy images above, predicted images below.")  # fmt: skip
+@shared.sampler_options
+@shared.model_runtime
+def generate(model, dtype, output, overwrite, animate, **options):
     """Generate images with MODEL, a .keras file or a run folder.
 
-    A folder as output receives one PNG an image, 00000.png and on, and grid.png; a .npz
-    file an array "images", uint8. Stopped, the same command goes on where it was.
+    A folder receives one PNG file per image (00000.png, 00001.png ...) and grid.png. A .npz
+    file receives a uint8 array "images". If the command is interrupted, run it again to
+    continue.
 
     \b
     Examples:
@@ -43,19 +35,19 @@ def generate(
     from kddim.files import check_output
 
     output = Path(output)
-    alone = animate and output.suffix.lower() in Animation.products
-    if animate and not alone and output.suffix.lower() in (".png", ".npz"):
+    only_animation = animate and output.suffix.lower() in Animation.products
+    if animate and not only_animation and output.suffix.lower() in (".png", ".npz"):
         raise ValueError(
             f"Expected a folder, a .gif or a .webp file with --animate. Received: {output}"
         )
-    check = check_output if alone else check_images_output
+    check = check_output if only_animation else check_images_output
     check(output, overwrite)
-    options = {"diffusion_steps": diffusion_steps, "sampler": make_sampler(sampler, eta), **common}
-    loaded = runs.load_model(model)
+    options |= {"sampler": shared.pop_sampler(options), "model": runs.load_model(model, dtype)}
     experiment: Animation | Generation
-    if alone:
-        experiment = Animation(model=loaded, num_images=min(8, num_images), **options)
+    if only_animation:
+        options["num_images"] = min(8, options["num_images"])
+        experiment = Animation(**options)
     else:
-        experiment = Generation(model=loaded, num_images=num_images, animate=animate, **options)
+        experiment = Generation(animate=animate, **options)
     experiment.run(output, overwrite=overwrite, verbose=interactive())
     click.echo(f"{experiment.num_images} images: {output}")

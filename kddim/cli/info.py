@@ -1,15 +1,18 @@
-"""`kddim info`."""
+"""Verb `kddim info`."""
 
 import click
 
-from kddim.cli.common import runtime_options
+from kddim.cli import options as shared
+from kddim.cli.runtime import starts_keras
 
 
 @click.command()
-@click.argument("model", type=click.Path())
-@runtime_options
-def info(model, seed):
-    """Tell what MODEL, a .keras file or a run folder, is and how it was trained."""
+@shared.MODEL
+@starts_keras
+@shared.ignored_dtype
+@shared.ignored_seed
+def info(model):
+    """Describe MODEL, a .keras file or a run folder, and how it was trained."""
     from kddim import runs
 
     for key, value in runs.describe(model).items():

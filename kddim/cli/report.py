@@ -1,26 +1,40 @@
-"""Scores as people read them."""
+"""Scores printed for people to read."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 
+def report_scores(result: dict[str, Any], output: Path | None) -> None:
+    """Print the result of a measurement, and write it to a file.
+
+    Args:
+        result: Result of `kddim.evaluation.evaluate` or `kddim.evaluation.compare`.
+        output: JSON file to write. None writes none.
+    """
+    from kddim.files import write_json
+
+    print_scores(result)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(output, result)
+
+
 def print_scores(result: dict[str, Any]) -> None:
-    """Figures with their deviations and the floor beside them, remarks, and the protocol."""
+    """Print scores with their errors and floors, then remarks and the protocol."""
     floor = result.get("floor") or {}
-    error = (
-        "standard error" if result["protocol"]["protocol"] == "unbiased" else "standard deviation"
-    )
+    unbiased = result["protocol"]["protocol"] == "unbiased"
     if "kid" in result:
+        error = "standard error" if unbiased else "standard deviation"
         _print_figure("KID", result, "kid", error, floor)
-    if "kid" in result and result["protocol"]["protocol"] == "unbiased":
+    if "kid" in result and unbiased:
         mean, deviation = result["kid_subsets_mean"], result["kid_subsets_std"]
         click.echo(f"subsets {mean:.6g} +- {deviation:.2g} (standard deviation)")
-    if "fid" in result:
-        _print_figure("FID", result, "fid", "standard error", floor)
-    for name in ("precision", "recall", "density", "coverage"):
+    for name in ("fid", "precision", "recall", "density", "coverage"):
         if name in result:
-            _print_figure(name, result, name, "standard error", floor)
+            label = "FID" if name == "fid" else name
+            _print_figure(label, result, name, "standard error", floor)
     if floor:
         click.echo(f"floor: {floor['of']}")
     if "copy_ratio" in result:
@@ -44,7 +58,8 @@ def _print_figure(label: str, scores: Any, name: str, error: str, floor: dict[st
 
 def _print_copying(result: dict[str, Any]) -> None:
     click.echo(
-        f"nearest training image: at {result['neighbour_distance']:.4g}, of held-out real images "
-        f"{result['neighbour_distance_real']:.4g}: ratio {result['copy_ratio']:.3f} (1: no copies); "
-        f"{100 * result['copy_share']:.1f} % are nearer than 99 % of real ones (1 % by chance)"
+        f"nearest training image: at {result['neighbour_distance']:.4g}; of held-out real images: "
+        f"at {result['neighbour_distance_real']:.4g}; ratio {result['copy_ratio']:.3f} (1: no "
+        f"copies); {100 * result['copy_share']:.1f} % are nearer than 99 % of the held-out images "
+        "(1 % by chance)"
     )

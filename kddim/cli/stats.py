@@ -1,36 +1,31 @@
-"""`kddim stats`."""
-
-import functools
-from pathlib import Path
+"""Verb `kddim stats`."""
 
 import click
 
-from kddim.cli.common import (
-    encoder_options,
-    encoding,
-    interactive,
-    parse_size_or_native,
-    runtime_options,
-    split_option,
-)
+from kddim.cli import options as shared
+from kddim.cli.runtime import interactive, starts_keras
+from kddim.cli.values import parse_size_or_native
 
 
 @click.command()
 @click.argument("source")
 @click.option("--output", "-o", required=True, type=click.Path(), help="A .npz file.")
-@click.option("--overwrite", is_flag=True, help="Replace that file.")
-@click.option("--image-size", default="native", show_default=True, callback=parse_size_or_native, help="Side in pixels, or HEIGHTxWIDTH, that images are cropped and resized to, such as a model's; or native, as they are.")  # fmt: skip
-@click.option("--num-images", "-n", type=int, help="At most so many.  [default: all]")
-@encoder_options
-@functools.partial(split_option, default="all")
-@click.option("--validation-split", type=float, default=0.2, show_default=True, help="Fraction of that part, as in training.")  # fmt: skip
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images encoded at once.")  # fmt: skip
-@runtime_options
-def stats(source, output, overwrite, image_size, seed, **options):
-    """Keep the features of SOURCE's images in a file, to measure others against.
+@shared.OVERWRITE
+@click.option("--image-size", default="native", show_default=True, callback=parse_size_or_native, help="Size to crop and resize images to, usually the size of a model: a side in pixels, or HEIGHTxWIDTH. native keeps the images as they are.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, help="Maximum number of images.  [default: all]")
+@shared.encoder_options
+@shared.split_option("all")
+@click.option("--validation-split", type=float, default=0.2, show_default=True, help="Fraction of the validation images, as in training.")  # fmt: skip
+@click.option("--split-seed", type=int, help="Seed of the training run, which decides the parts of --split.  [default: 0]")  # fmt: skip
+@click.option("--seed", type=int, default=0, hidden=True)  # the older name of --split-seed
+@shared.batch_size_option("Number of images per batch of the encoder.")
+@starts_keras
+@shared.ignored_dtype
+def stats(source, output, overwrite, image_size, split_seed, seed, **options):
+    """Write the features of SOURCE's images to a file, to measure other images against.
 
-    The file serves kddim evaluate and kddim compare in place of the images. It holds
-    the features of the first 10,000 images, and mean and covariance of all.
+    kddim evaluate and kddim compare take the file instead of the images. It holds the
+    features of the first 10,000 images, and the mean and covariance of the features of all.
 
     \b
     Examples:
@@ -46,9 +41,14 @@ def stats(source, output, overwrite, image_size, seed, **options):
         raise ValueError(f"Expected a file that ends in .npz. Received: {target}")
     shape = None if image_size is None else (*image_size, None)
     reference = make_reference(
-        source, shape, data_seed=seed, verbose=interactive(), **encoding(options), **options
+        source,
+        shape,
+        data_seed=seed if split_seed is None else split_seed,
+        verbose=interactive(),
+        **shared.pop_encoding(options),
+        **options,
     )
-    save_reference(reference, Path(target))
+    save_reference(reference, target)
     for remark in reference.remarks:
         click.echo(f"note: {remark}")
     click.echo(f"{reference.count:,} images, {reference.encoder.description}: {target}")

@@ -1,40 +1,30 @@
-"""`kddim sweep`."""
+"""Verb `kddim sweep`."""
 
 import click
 
-from kddim.cli.common import (
-    SPECIFICATION,
-    experiment_output,
-    generation_options,
-    interactive,
-    make_reference,
-    make_sampler,
-    output_options,
-    parse_etas,
-    parse_numbers,
-    reference_options,
-    runtime_options,
-)
+from kddim.cli import options as shared
+from kddim.cli.runtime import interactive
+from kddim.cli.values import parse_etas
 
 
 @click.command()
-@click.argument("model", type=click.Path())
+@shared.MODEL
 @click.argument("source")
-@output_options
-@click.option("--steps", default="10,20,50", show_default=True, callback=parse_numbers, help="Numbers of steps, S.")  # fmt: skip
-@click.option("--eta", callback=parse_etas, help="Values of eta; large is DDPM's larger variance, sigma-hat.  [default: 0,0.5,1]")  # fmt: skip
-@click.option("--times", default="uniform", show_default=True, help="Grid of the etas: uniform, quadratic or log_snr.")  # fmt: skip
-@click.option("--sampler", "sampler", multiple=True, help=f"A sampler more, or instead of the etas: {SPECIFICATION}")  # fmt: skip
-@click.option("--num-images", "-n", type=int, default=1000, show_default=True, help="For each setting.")  # fmt: skip
-@reference_options
-@generation_options
-@runtime_options
-def sweep(model, source, output, overwrite, eta, times, sampler, **options):
-    """Measure MODEL's quality over samplers and numbers of steps.
+@shared.output_options
+@shared.steps_option("10,20,50")
+@click.option("--eta", callback=parse_etas, help="Values of eta, separated by commas. large is DDPM with the larger variance, sigma-hat.  [default: 0,0.5,1]")  # fmt: skip
+@click.option("--times", default="uniform", show_default=True, help="Time grid of the samplers of --eta: uniform, quadratic or log_snr.")  # fmt: skip
+@click.option("--sampler", multiple=True, help=f"Another sampler. May be given several times. Without --eta, only these are measured: {shared.SAMPLER_HELP}")  # fmt: skip
+@click.option("--num-images", "-n", type=int, default=1000, show_default=True, help="Number of images to generate for each result.")  # fmt: skip
+@shared.reference_options
+@shared.generation_options
+@shared.model_runtime
+def sweep(model, source, dtype, output, overwrite, eta, times, sampler, **options):
+    """Measure the quality of MODEL's images for several samplers and numbers of steps.
 
-    The folder receives sweep.csv, sweep.md (one row a sampler, one column a number of
-    steps, as in the DDIM paper's Table 1) and sweep.png (quality and seconds against
-    steps). Each result is kept when it is there: stopped, the same command goes on.
+    The folder receives sweep.csv, sweep.md with one row per sampler and one column per number
+    of steps, as in Table 1 of the DDIM paper, and sweep.png, which plots quality and seconds
+    against steps. If the command is interrupted, run it again to continue.
 
     \b
     Examples:
@@ -42,19 +32,28 @@ def sweep(model, source, output, overwrite, eta, times, sampler, **options):
       kddim sweep runs/digits digits --steps 5 --sampler heun --sampler dpm_solver_pp:order=2
     """
     from kddim import runs
-    from kddim.evaluation import check_metrics
+    from kddim.evaluation import make_reference
     from kddim.experiments import Sweep, samplers_of_etas
+    from kddim.samplers.parse import make_sampler
 
     etas = eta or (() if sampler else (0.0, 0.5, 1.0))
-    chosen = samplers_of_etas(etas, times) | {name: make_sampler(name) for name in sampler}
-    metrics = check_metrics(options.pop("metric").split(","))
-    loaded = runs.load_model(model)
-    reference = make_reference(model, source, loaded.image_shape, options)
-    experiment = Sweep(
-        model=loaded, reference=reference, samplers=chosen, metrics=metrics, **options
+    samplers = samplers_of_etas(etas, times) | {text: make_sampler(text) for text in sampler}
+    metrics = shared.pop_metrics(options)
+    loaded = runs.load_model(model, dtype)
+    reference = make_reference(
+        source,
+        loaded.image_shape,
+        split=options.pop("split"),
+        num_images=options["num_images"],
+        batch_size=options["batch_size"],
+        verbose=interactive(),
+        **shared.pop_encoding(options),
+        **runs.loading_of(model),
     )
-    target = experiment_output(output, model, "sweep")
-    rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
+    experiment = Sweep(
+        model=loaded, reference=reference, samplers=samplers, metrics=metrics, **options
+    )
+    target, rows = shared.run_experiment(experiment, output, model, overwrite)
     for table in experiment.tables(rows).values():
         click.echo(f"{table}\n")
     click.echo(f"tables and plot: {target}")

@@ -1,101 +1,92 @@
-"""`kddim train`."""
+"""Verb `kddim train`."""
+
+from typing import Any
 
 import click
 
-from kddim.cli.common import interactive, parse_size, parse_widths, runtime_options
+from kddim.cli import options as shared
+from kddim.cli.runtime import interactive, starts_keras
+from kddim.cli.values import parse_integers, parse_size
+from kddim.names import ENCODERS, join_names
+from kddim.predictions import PREDICTION_TYPES
+
+
+def _option(name: str, default: Any, help: str, **settings: Any) -> Any:
+    """Return an option whose default is shown."""
+    return click.option(name, default=default, show_default=True, help=help, **settings)
+
+
+# fmt: off
+OUTPUT = shared.group(
+    click.option("--output", "-o", required=True, type=click.Path(), help="Run folder to create."),
+    click.option("--overwrite", is_flag=True, help="Replace an earlier run in that folder."),
+)
+DATA = shared.group(
+    click.option("--image-size", callback=parse_size, help="Side in pixels, or HEIGHTxWIDTH.  [default: 64; digits: 8]"),
+    click.option("--channels", type=int, help="Number of channels: 1 (grey) or 3 (colour).  [default: as in the data]"),
+    click.option("--flip", is_flag=True, help="Mirror each training image with probability 1/2."),
+    click.option("--limit", type=int, help="Maximum number of images.  [default: all]"),
+    _option("--validation-split", 0.2, "Fraction of the images for validation."),
+)
+NETWORK = shared.group(
+    click.option("--widths", callback=parse_integers, help="Number of channels of each level of the UNet.  [default: 32,64,96,128; digits: 32,64,96]"),
+    _option("--block-depth", 2, "Number of residual blocks per level."),
+    click.option("--attention-levels", callback=lambda *arguments: parse_integers(*arguments) or (), help="Levels with self-attention, such as 2,3. Level 0 is the finest.  [default: none]"),
+    _option("--normalization", "batch", "Normalisation layers: batch, or group for small batches."),
+)
+LENGTH = shared.group(
+    _option("--batch-size", 64, "Number of images per step."),
+    click.option("--epochs", type=int, help="Number of epochs.  [default: 50; digits: 100]"),
+    click.option("--steps-per-epoch", type=int, help="Number of steps per epoch.  [default: --repeats passes over the data]"),
+    click.option("--repeats", type=int, help="Number of passes over the data per epoch.  [default: 5; digits: 1]"),
+    click.option("--max-minutes", type=float, help="Stop before an epoch that would exceed this time.  [default: no limit]"),
+)
+OPTIMISATION = shared.group(
+    _option("--learning-rate", 1e-3, "Learning rate of AdamW."),
+    _option("--weight-decay", 1e-4, "Weight decay of AdamW."),
+    _option("--ema", 0.999, "Decay of the moving average of the weights."),
+    _option("--schedule", "cosine", f"Noise schedule: {shared.SCHEDULE_HELP}"),
+    _option("--prediction-type", "noise", f"Quantity that the network predicts: {join_names(PREDICTION_TYPES)}."),
+    click.option("--loss-type", help=f"Quantity that the loss compares: {join_names(PREDICTION_TYPES)}.  [default: --prediction-type]"),
+    click.option("--remat", is_flag=True, help="Use less memory and more time: compute activations again for the gradients."),
+)
+QUALITY = shared.group(
+    click.option("--kid-encoder", "--encoder", "kid_encoder", default="auto", show_default=True, help=f"Feature encoder of KID: {join_names([*ENCODERS, 'none'])}. auto is inception_v3 if its weights are available, else random_conv. none measures no KID."),
+    click.option("--encoder-weights", type=click.Path(), help="Local file with weights for the encoder."),
+    _option("--kid-images", 1000, "Number of images to generate for each KID."),
+    _option("--kid-steps", 5, "Number of diffusion steps for each KID."),
+    click.option("--kid-max-seconds", type=float, help="Lower --kid-images until a KID takes at most this time.  [default: no limit]"),
+    click.option("--every", type=int, help="Number of epochs between KIDs, and between sample grids.  [default: 1; digits: 10]"),
+)
+# fmt: on
 
 
 @click.command()
 @click.argument("source", default="digits")
-@click.option("--output", "-o", required=True, type=click.Path(), help="Run folder to make.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier run in that folder.")
-@click.option(
-    "--image-size",
-    callback=parse_size,
-    help="Side in pixels, or HEIGHTxWIDTH.  [default: 64; digits: 8]",
-)
-@click.option("--channels", type=int, help="1 (grey) or 3 (colour).  [default: those of the data]")
-@click.option(
-    "--widths",
-    callback=parse_widths,
-    help="Channels of each level of the UNet.  [default: 32,64,96,128; digits: 32,64,96]",
-)
-@click.option(
-    "--block-depth", type=int, default=2, show_default=True, help="Residual blocks a level."
-)
-@click.option(
-    "--attention-levels",
-    callback=lambda *arguments: parse_widths(*arguments) or (),
-    help="Levels with self-attention, 0 the finest; such as 2,3.  [default: none]",
-)
-@click.option(
-    "--normalization", default="batch", show_default=True, help="batch, or group for small batches."
-)
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Images a step.")
-@click.option("--epochs", type=int, help="[default: 50; digits: 100]")
-@click.option("--steps-per-epoch", type=int, help="[default: --repeats passes over the data]")
-@click.option("--max-minutes", type=float, help="Stop before an epoch that would exceed them.")
-@click.option("--repeats", type=int, help="Passes over the data an epoch.  [default: 5; digits: 1]")
-@click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="Of AdamW.")
-@click.option("--weight-decay", type=float, default=1e-4, show_default=True, help="Of AdamW.")
-@click.option(
-    "--ema", type=float, default=0.999, show_default=True, help="Decay of the averaged weights."
-)
-@click.option(
-    "--schedule",
-    default="cosine",
-    show_default=True,
-    help="cosine, linear_beta, log_snr_linear, sigmoid or nichol_dhariwal.",
-)
-@click.option(
-    "--prediction-type", default="noise", show_default=True, help="noise, image or velocity."
-)
-@click.option("--loss-type", help="What the loss compares, of the same words.  [default: the prediction type]")  # fmt: skip
-@click.option("--remat", is_flag=True, help="Less memory for more time: compute activations twice.")
-@click.option("--flip", is_flag=True, help="Mirror half of the training images.")
-@click.option("--limit", type=int, help="Use at most so many images.")
-@click.option(
-    "--validation-split", type=float, default=0.2, show_default=True, help="Fraction held out."
-)
-@click.option(
-    "--kid-encoder",
-    "--encoder",
-    "kid_encoder",
-    default="auto",
-    show_default=True,
-    help="inception_v3, pt_inception, mobilenet, random_conv, none, or auto: Inception where its weights can be had, else random_conv.",
-)
-@click.option("--encoder-weights", type=click.Path(), help="A local file for that encoder.")
-@click.option(
-    "--kid-images", type=int, default=1000, show_default=True, help="Images generated for each KID."
-)
-@click.option(
-    "--kid-steps", type=int, default=5, show_default=True, help="Diffusion steps of them."
-)
-@click.option("--kid-max-seconds", type=float, help="Lower --kid-images to what fits in them.  [default: no limit]")  # fmt: skip
-@click.option(
-    "--every", type=int, help="Epochs between KIDs and sample grids.  [default: 1; digits: 10]"
-)
-@runtime_options
-def train(output: str, overwrite: bool, **options: object) -> None:
-    """Train a model on SOURCE and leave a run folder.
+@shared.group(OUTPUT, DATA, NETWORK, LENGTH, OPTIMISATION, QUALITY)
+@starts_keras
+@click.option("--dtype", type=shared.DTYPES, default="float32", show_default=True, help="Precision of the network.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random. The same seed gives the same run.")  # fmt: skip
+def train(output, overwrite, dtype, **options):
+    """Train a model on SOURCE, and write a run folder.
 
-    SOURCE is "digits" (1,797 embedded handwritten digits), a folder of pictures, a .npy
-    or .npz file of images, or the name of a TensorFlow data set such as
-    oxford_flowers102.
+    SOURCE is "digits" (1,797 embedded handwritten digits), a folder of pictures, a .npy or
+    .npz file of images, or the name of a TensorFlow data set such as oxford_flowers102.
 
-    The run folder holds model.keras (the best by KID, or the last), config.json,
-    history.csv, history.png and samples/epoch_0001.png and on.
+    The run folder receives model.keras (the model with the best KID, or the last one),
+    config.json, history.csv, history.png, and samples/epoch_0001.png and so on.
 
     \b
     Examples:
       kddim train digits --output runs/digits
       kddim train ~/pictures --image-size 64 --epochs 100 --output runs/mine
     """
+    import keras
+
     from kddim.training import TrainingConfig, train
 
-    config = TrainingConfig(**options)  # type: ignore[arg-type]
-    # One line a step would fill a log file; one line an epoch is enough there.
+    keras.config.set_dtype_policy(dtype)
+    # A file gets one line per epoch. Keras' progress bar would write one per step.
     verbose = 1 if interactive() else 2
-    run = train(config, output, overwrite=overwrite, verbose=verbose)
+    run = train(TrainingConfig(**options), output, overwrite=overwrite, verbose=verbose)
     click.echo(f"run folder: {run}\ntry: kddim generate {run} --output {run}/generated")

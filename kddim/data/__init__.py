@@ -30,6 +30,7 @@ def load(
     flip: bool = False,
     limit: int | None = None,
     seed: int = 0,
+    steps_per_epoch: int | None = None,
 ) -> tuple[ImageDataset, ImageDataset]:
     """Load images for training and validation.
 
@@ -50,6 +51,8 @@ def load(
         flip: If true, mirror each training image with probability 1/2.
         limit: Maximum number of images of both parts together, at least 2. None uses all.
         seed: Int that determines the split, the order of the training images and the flips.
+        steps_per_epoch: Number of training batches per epoch, at least 1, instead of the number
+            that `repeats` gives.
 
     Returns:
         `(train, validation)`, each an `ImageDataset` with batches of float32 images in [0, 1],
@@ -65,6 +68,8 @@ def load(
     """
     size = check_image_size(image_size)
     _check_options(batch_size, validation_split, repeats, limit, channels, seed)
+    if steps_per_epoch is not None:
+        check_count("steps_per_epoch", steps_per_epoch)
     if not str(source):
         raise ValueError(UNKNOWN_SOURCE.format(source))
     train, validation = _load_parts(source, size, channels, validation_split, limit, seed)
@@ -73,8 +78,9 @@ def load(
             f"Expected at least one batch of {batch_size} training images. Received: "
             f"{len(train)} images. Use a smaller batch size or more images."
         )
+    options = {"repeats": repeats, "steps_per_epoch": steps_per_epoch, "flip": flip, "seed": seed}
     return (
-        ImageDataset(train, batch_size, training=True, repeats=repeats, flip=flip, seed=seed),
+        ImageDataset(train, batch_size, training=True, **options),  # type: ignore[arg-type]
         ImageDataset(validation, batch_size),
     )
 

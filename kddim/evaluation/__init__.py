@@ -1,5 +1,4 @@
-"""Scores of models and of sets of images, with their protocols: what `kddim evaluate`,
-`kddim compare` and `kddim stats` call."""
+"""Scores of models and of sets of images, with their protocols."""
 
 from kddim.evaluation.comparison import compare
 from kddim.evaluation.references import make_reference, reference_of

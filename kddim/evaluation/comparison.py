@@ -1,4 +1,4 @@
-"""Two sets of images from anywhere: what `kddim compare` calls."""
+"""Comparison of two sets of images from any sources, as `kddim compare` makes it."""
 
 import logging
 import os
@@ -24,31 +24,34 @@ def compare(
     num_images: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Scores of one set of images against another, at their own sizes, not cropped.
+    """Score one set of images against another, at their own sizes and without cropping.
 
     Args:
-        first: the images that count as real: "digits", a folder of pictures, a `.npy` or
-            `.npz` file of images, or a file that `kddim stats` made.
-        second: those that are judged, likewise.
-        metrics: see `kddim.metrics.scores`.
-        encoder: see `kddim.metrics.encoders.get`; None is that of a file of statistics
-            among the two, or "auto".
-        weights: a local file for a named encoder.
-        protocol: None is that of a file of statistics among the two, or "standard".
-        num_images: of each side, at most so many; None takes all.
-        **options: `batch_size`, `use_cache` and `verbose`: see `make_reference`.
+        first: Images that count as real: "digits", a folder of pictures, a `.npy` or `.npz`
+            file of images, or a file that `kddim stats` wrote.
+        second: Images that are scored, likewise.
+        metrics: Names among "kid", "fid" and "prdc".
+        encoder: Name of an encoder, a Keras model, a callable or an `Encoder`. None is the
+            encoder of a file of statistics if there is one, or "auto".
+        weights: Local file of weights for a named encoder.
+        protocol: "unbiased", "example" or "standard", as in `kddim.metrics.KID`. None is the
+            protocol of a file of statistics if there is one, or "standard".
+        num_images: Largest number of images of each side. None takes all.
+        **options: `batch_size`, `use_cache` and `verbose`, as in `make_reference`.
 
     Returns:
-        What `kddim.metrics.scores.scores` returns, `remarks` and `protocol`.
+        Numbers by name, as `kddim.metrics.scores.scores` returns them, `remarks` (a list of
+        sentences) and `protocol` (JSON values by name).
 
     Raises:
-        ValueError: an option or a source cannot be used; files of different encoders.
+        ValueError: If an option or a source cannot be used, or two files of statistics were
+            made with different encoders.
     """
     metrics = check_metrics(metrics)
     if protocol is None and not (is_reference(first) or is_reference(second)):
         protocol = "standard"
     sides: dict[str, Reference] = {}
-    # What a file of statistics was made with is read before the other side is encoded.
+    # A file of statistics decides the encoder of the other side, and so comes first.
     order = sorted([("first", first), ("second", second)], key=lambda s: not is_reference(s[1]))
     for name, source in order:
         own: dict[str, Any] = {} if is_reference(source) else {"side": f"{name} set's"}
@@ -63,16 +66,12 @@ def compare(
             **own,
             **options,
         )
-        encoder, weights, protocol = made.encoder, None, made.protocol_name
-    return _scored(sides["first"], sides["second"], metrics)
-
-
-def _scored(real: Reference, judged: Reference, metrics: tuple[str, ...]) -> dict[str, Any]:
-    protocol = real.protocol(judged.count, metrics) | {
+        encoder, weights, protocol = made.encoder, None, made.estimator.name
+    judged = sides["second"]
+    log.info("comparing the features: %s", ", ".join(metrics))
+    found = sides["first"].report(judged.feature_set, metrics)
+    found["protocol"] |= {
         "generated": judged.description["real"],
         "generated_image_size": judged.description["image_size"],
     }
-    log.info("comparing the features: %s", ", ".join(metrics))
-    found = real.score_features(judged.feature_set, metrics)
-    remarks = real.remarks_on(judged.feature_set, metrics)
-    return found | {"remarks": remarks, "protocol": protocol}
+    return found

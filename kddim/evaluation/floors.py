@@ -1,4 +1,4 @@
-"""The floor: how real images score against other real ones."""
+"""The floor of a score: the score of real images against other real images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +10,8 @@ from kddim.metrics.feature_set import FeatureSet
 from kddim.metrics.reference import Reference
 from kddim.metrics.scores import scores
 
+_FEWEST = 8  # number of images per side below which there is no floor
+
 
 def floor_of(
     reference: Reference,
@@ -18,27 +20,28 @@ def floor_of(
     *,
     use_cache: bool = True,
 ) -> dict[str, Any]:
-    """The score that a perfect model of these data would have, and its deviation.
+    """Compute the score that a perfect model of these data would have.
 
     Args:
-        reference: the real images that models are measured against.
-        others: real images that it does not hold; None compares its halves, and so
-            half as many images, which raises FID.
-        metrics: see `kddim.metrics.scores`.
-        use_cache: keeps the figures in the cache, and takes them from there.
+        reference: Real images that models are compared with.
+        others: Real images that `reference` does not hold. None, or fewer than 8 images,
+            compares two halves of `reference`. FID is higher then, since a half has fewer
+            images.
+        metrics: Names among "kid", "fid" and "prdc".
+        use_cache: If true, the figures are read from the cache, or written to it.
 
     Returns:
-        What `kddim.metrics.scores.scores` returns, and `of`: what was compared. Empty
-        where there are too few images.
+        Numbers by name, as `kddim.metrics.scores.scores` returns them, and `of`, the images that
+        were compared in words. Empty if there are too few images.
     """
     real, generated, words = _sides(reference, others)
-    if min(real.count, generated.count) < 8:
+    if min(real.count, generated.count) < _FEWEST:
         return {}
-    key = [real.fingerprint, generated.fingerprint, list(metrics), reference.protocol_name]
+    key = [real.fingerprint, generated.fingerprint, list(metrics), reference.estimator.name]
     path = cache.cached_path("floors", key, ".json") if use_cache and all(key) else None
     found = cache.read_json(path) if path else None
     if not isinstance(found, dict):
-        found = scores(real, generated, metrics, reference.protocol_name)
+        found = scores(real, generated, metrics, reference.estimator)
         if path:
             cache.write_json(path, found)
     return found | {"of": words}
@@ -46,9 +49,9 @@ def floor_of(
 
 def _sides(reference: Reference, others: Reference | None) -> tuple[FeatureSet, FeatureSet, str]:
     real = reference.feature_set
-    if others is not None and others.count >= 8:
-        count, words = others.count, others.description.get("real", "others")
-        return real, others.feature_set, f"{count:,} real images ({words})"
+    if others is not None and others.count >= _FEWEST:
+        words = f"{others.count:,} real images ({others.description.get('real', 'others')})"
+        return real, others.feature_set, words
     order = np.random.default_rng(0).permutation(len(real.features))
     middle = len(order) // 2
     halves = [

@@ -1,30 +1,81 @@
-"""Whether a model copies: generated images beside their nearest training images."""
+"""Generated images beside their nearest training images, which show whether a model copies."""
 
+import dataclasses
+import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kddim.evaluation.real_parts import RealParts
+from kddim.metrics.feature_set import FeatureSet
 from kddim.metrics.nearest_neighbours import nearest_neighbours
 from kddim.plots import plot_neighbours
+
+log = logging.getLogger("kddim")
 
 ROWS, NEAREST = 8, 5
 
 
-def copying(generated: np.ndarray, held_out: np.ndarray, training: np.ndarray) -> dict[str, float]:
-    """How near generated images lie to training images, beside held-out real images.
+def search_neighbours(
+    path: str | os.PathLike, real: RealParts, generated: FeatureSet, images: np.ndarray
+) -> dict[str, float]:
+    """Draw generated images beside their nearest training images, and measure copying.
 
     Args:
-        generated: features `(n, d)`.
-        held_out: features of real images that the model did not see.
-        training: features of those that it saw.
+        path: PNG file to write.
+        real: Real images, with a training and a validation part.
+        generated: Features of the generated images.
+        images: Generated images, `(n, height, width, channels)` uint8.
 
     Returns:
-        `neighbour_distance` and `neighbour_distance_real`, the medians of the distances of
-        generated and of held-out images to their nearest training image; `copy_ratio`, the
-        first over the second: 1 where the model copies no more than chance does, 0 where
-        it copies; `copy_share`, of generated images that lie nearer than 99 % of held-out
-        images do: 0.01 by chance.
+        Numbers by name, as `copying` returns them, and `training_images_searched`. Only the
+        latter if there are too few validation images.
+    """
+    training: Any = real.part("train", None)
+    searched = len(training.features)
+    if searched < training.count:
+        log.warning(
+            "neighbours are sought among the first %s of %s training images",
+            *(f"{searched:,}", f"{training.count:,}"),
+        )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    features = generated.features, training.features
+    draw_neighbours(path, images[: len(features[0])], _training_pixels(real, searched), features)
+    found: dict[str, float] = {"training_images_searched": searched}
+    held_out = _held_out(real)
+    if held_out is None:
+        log.warning("there are too few validation images to tell whether the model copies")
+        return found
+    return found | copying(generated.features, held_out.features, training.features)
+
+
+def _training_pixels(real: RealParts, number: int) -> np.ndarray:
+    images: Any = real.images
+    return dataclasses.replace(images, split="train", num_images=None).arrays[0][:number]
+
+
+def _held_out(real: RealParts) -> Any:
+    images: Any = real.images
+    if images.split == "validation":
+        return real.reference
+    return real.part("validation", images.num_images, least=8)
+
+
+def copying(generated: np.ndarray, held_out: np.ndarray, training: np.ndarray) -> dict[str, float]:
+    """Measure how near generated images lie to training images, beside held-out real images.
+
+    Args:
+        generated: Features of generated images, `(n, d)`.
+        held_out: Features of real images that the model was not trained on, `(m, d)`.
+        training: Features of training images, `(k, d)`.
+
+    Returns:
+        `neighbour_distance` and `neighbour_distance_real`, the median distances of generated and
+        of held-out images to their nearest training image. `copy_ratio`, the first over the
+        second: near 1 if the model does not copy, near 0 if it does. `copy_share`, the share of
+        generated images that lie nearer than 99 % of the held-out images do: 0.01 by chance.
     """
     near = nearest_neighbours(generated, training)[1][:, 0]
     real = nearest_neighbours(held_out, training)[1][:, 0]
@@ -42,13 +93,13 @@ def draw_neighbours(
     training: np.ndarray,
     features: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    """Draws the generated images that lie nearest to training images, beside those.
+    """Draw the generated images that lie nearest to training images, beside these.
 
     Args:
         path: PNG file to write.
-        generated: images `(n, height, width, channels)`, uint8.
-        training: images, likewise, or floats in [0, 1].
-        features: of the two sets of images.
+        generated: Generated images, `(n, height, width, channels)` uint8.
+        training: Training images, `(m, height, width, channels)`, uint8 or floats in [0, 1].
+        features: Features of the generated and of the training images.
     """
     nearest = min(NEAREST, len(training))
     indices, distances = nearest_neighbours(features[0], features[1], nearest)
@@ -58,7 +109,9 @@ def draw_neighbours(
         for row in rows
     ]
     labels = [["generated", *(f"{value:.3g}" for value in distances[row])] for row in rows]
-    plot_neighbours(pictures, labels, path, title="generated, and its nearest training images")
+    plot_neighbours(
+        pictures, labels, path, title="generated images and their nearest training images"
+    )
 
 
 def _floats(image: Any) -> np.ndarray:

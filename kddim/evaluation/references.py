@@ -1,4 +1,4 @@
-"""Features of real images: computed once, then read from the cache."""
+"""References made of real images: encoded once, then read from the cache."""
 
 import dataclasses
 import logging
@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from kddim import cache
-from kddim.evaluation.sources import RealImages, check_enough
+from kddim.evaluation.sources import RealImages
+from kddim.metrics import estimators
 from kddim.metrics.encoders import Encoder
+from kddim.metrics.estimators import Estimator
 from kddim.metrics.feature_set import KEPT, collect_features
-from kddim.metrics.protocols import KID_PROTOCOLS, check_protocol, encoder_of
 from kddim.metrics.reference import Reference
 from kddim.metrics.reference_files import (
+    estimator_of,
     is_reference,
     load_reference,
-    protocol_of,
     save_reference,
 )
 from kddim.progress import show_batches
@@ -37,26 +38,28 @@ def make_reference(
     verbose: int = 0,
     **loading: Any,
 ) -> Reference:
-    """Encodes real images in one pass, or reads what was kept of them.
+    """Encode real images in one pass, or read their features from a file.
 
     Args:
-        source: see `kddim.data.load`; or a file that `kddim stats` made, which decides
-            the images, and the encoder and the protocol that are None.
-        image_shape: `(height, width, channels)` of the model; or None for images at their
-            own sizes.
-        encoder: see `kddim.metrics.encoders.get`; None is "auto".
-        weights: a local file for a named encoder.
-        protocol: "unbiased" (None), "example" or "standard": see `kddim.metrics.KID`.
-        num_images: at most so many; None takes all.
-        split: "validation", "train" or "all" images of the source.
-        batch_size: of encoding.
-        use_cache: keeps the features in the cache, and takes them from there.
-        verbose: 1 draws a progress bar.
-        **loading: see `RealImages`.
+        source: Source of images, as `kddim.data.load` takes it, or a file that `kddim stats`
+            wrote. Such a file decides the images, and the encoder and the protocol if these are
+            None.
+        image_shape: Shape `(height, width, channels)` of the images of the model. None takes
+            images at their own sizes.
+        encoder: Name of an encoder, a Keras model, a callable or an `Encoder`. None is "auto".
+        weights: Local file of weights for a named encoder.
+        protocol: "unbiased", "example" or "standard", as in `kddim.metrics.KID`. None is
+            "unbiased".
+        num_images: Largest number of images. None takes all.
+        split: Part of the source: "validation", "train" or "all".
+        batch_size: Number of images that are encoded at once.
+        use_cache: If true, the features are read from the cache, or written to it.
+        verbose: 1 draws a progress bar, 0 does not.
+        **loading: Options of `RealImages`: `validation_split`, `limit`, `data_seed`, `side`.
 
     Raises:
-        ValueError: an option or the source cannot be used; fewer than four images; a file
-            made with another encoder or protocol than asked for.
+        ValueError: If an option or the source cannot be used, there are fewer than four images,
+            or a file was made with another encoder or protocol.
     """
     if is_reference(source):
         return _from_file(source, encoder, weights, protocol)
@@ -64,76 +67,83 @@ def make_reference(
         raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
     images = RealImages(source, image_shape, split, num_images, **loading)
     images.check_source()
-    protocol = check_protocol(protocol or "unbiased", KID_PROTOCOLS)
-    encode = encoder_of("auto" if encoder is None else encoder, None, protocol, weights)
+    estimator = estimators.get(protocol or "unbiased")
+    encode = estimator.encoder("auto" if encoder is None else encoder, None, weights)
     return reference_of(
-        images, encode, protocol, batch_size=batch_size, use_cache=use_cache, verbose=verbose
+        images, encode, estimator, batch_size=batch_size, use_cache=use_cache, verbose=verbose
     )
 
 
 def _from_file(source: Any, encoder: Any, weights: Any, protocol: str | None) -> Reference:
     if encoder is None:
         return load_reference(source, None, weights, protocol)
-    own = protocol or protocol_of(source)
-    return load_reference(source, encoder_of(encoder, None, own, weights), None, protocol)
+    estimator = estimators.get(protocol) if protocol else estimator_of(source)
+    return load_reference(source, estimator.encoder(encoder, None, weights), None, protocol)
 
 
 def reference_of(
     images: RealImages,
     encoder: Encoder,
-    protocol: str = "unbiased",
+    estimator: type[Estimator] = estimators.Unbiased,
     *,
     batch_size: int = 64,
     use_cache: bool = True,
     verbose: int = 0,
 ) -> Reference:
-    """The reference of images, from the cache where it is there."""
-    path = _cached_path(images, encoder, protocol) if use_cache else None
+    """Return the reference of real images, from the cache if it is there.
+
+    Args:
+        images: Real images.
+        encoder: Encoder of the images.
+        estimator: Estimator of KID and FID.
+        batch_size: Number of images that are encoded at once.
+        use_cache: If true, the features are read from the cache, or written to it.
+        verbose: 1 draws a progress bar, 0 does not.
+    """
+    path = _cached_path(images, encoder, estimator) if use_cache else None
     kept = _from_cache(path, images, encoder) if path else None
     if kept:
         return kept
-    reference = _encode(images, encoder, protocol, batch_size, verbose)
+    reference = _encode(images, encoder, estimator, batch_size, verbose)
     if path and cache.make_folder_of(path):
         try:
-            log.info("features of %s kept in %s", images.words, save_reference(reference, path))
+            log.info("features of %s written to %s", images.words, save_reference(reference, path))
         except OSError as error:
             log.info("nothing is cached: %s", error)
     return reference
 
 
 def _encode(
-    images: RealImages, encoder: Encoder, protocol: str, batch_size: int, verbose: int
+    images: RealImages,
+    encoder: Encoder,
+    estimator: type[Estimator],
+    batch_size: int,
+    verbose: int,
 ) -> Reference:
-    what = f"encoding {len(images):,} images ({images.words}) with {encoder.description}"
-    with show_batches(what, len(images), verbose) as advance:
-        found = collect_features(
-            encoder, images.batches(batch_size), images.side, batch_size, advance
+    words = f"encoding {len(images):,} images ({images.words}) with {encoder.description}"
+    with show_batches(words, len(images), verbose) as advance:
+        batches = images.batches(batch_size)
+        found = collect_features(encoder, batches, images.side, batch_size, advance)
+    if found.count < 4:
+        raise ValueError(
+            f"Expected at least 4 real images. Received: {found.count} ({images.words})"
         )
-    check_enough(found.count, images.words)
     description = {
         "image_size": found.image_size,
         "real_images": found.count,
         "real": images.words,
     }
-    return Reference(
-        encoder,
-        found.features,
-        description,
-        found.statistics,
-        protocol,
-        found.remarks,
-        found.fingerprint,
-    )
+    return Reference(encoder, found, description, estimator)
 
 
-def _cached_path(images: RealImages, encoder: Encoder, protocol: str) -> Path | None:
-    """None for an encoder that has no name to be known again by."""
+def _cached_path(images: RealImages, encoder: Encoder, estimator: type[Estimator]) -> Path | None:
+    """Return the path of the cached features, or None for an encoder without a name."""
     if encoder.options is None:
         return None
     key = {
         "images": images.key(),
         "encoder": dict(encoder.options),
-        "protocol": protocol,
+        "protocol": estimator.name,
         "kept": KEPT,
     }
     return cache.cached_path("references", key, ".npz")
@@ -145,10 +155,10 @@ def _from_cache(path: Path, images: RealImages, encoder: Encoder) -> Reference |
     try:
         reference = load_reference(path, encoder)
     except ValueError as error:
-        log.info("a file of the cache is made anew: %s", error)
+        log.info("a file of the cache cannot be used and is made anew: %s", error)
         return None
-    log.info("features of %s from the cache: %s", images.words, path)
-    # The same images may have come under another name before.
+    log.info("features of %s read from the cache: %s", images.words, path)
+    # The same images may have been encoded under another name.
     return dataclasses.replace(
         reference, description=reference.description | {"real": images.words}
     )

@@ -1,4 +1,4 @@
-"""Which real images a model is measured against."""
+"""Real images that models are compared with."""
 
 import dataclasses
 import functools
@@ -17,21 +17,22 @@ SPLITS = ("validation", "train", "all")
 
 @dataclasses.dataclass(frozen=True)
 class RealImages:
-    """The first images of a part of a source, in batches.
+    """First images of a part of a source, in batches.
 
     Args:
-        source: see `kddim.data.load`; at their own sizes, see `kddim.data.NativeImages`.
-        image_shape: `(height, width, channels)`, of which channels may be None to keep
-            those of the data; or None for images at their own sizes, not cropped.
-        split: "validation", "train" or "all" images of the source.
-        num_images: at most so many; None takes all.
-        validation_split: as in training, so that the parts are the same.
-        limit: as in training.
-        data_seed: of the split; the training run's seed.
-        side: what to call the images in remarks.
+        source: Source of images, as `kddim.data.load` takes it, or as `kddim.data.NativeImages`
+            takes it if the images keep their own sizes.
+        image_shape: Shape `(height, width, channels)` of the images. If channels is None, the
+            images keep theirs. None for images at their own sizes, without cropping.
+        split: Part of the source: "validation", "train" or "all".
+        num_images: Largest number of images. None takes all.
+        validation_split: Share of the validation part, as in training.
+        limit: Largest number of images of the source before the split, as in training.
+        data_seed: Seed of the split: the seed of the training run.
+        side: Name of the images in remarks.
 
     Raises:
-        ValueError: an unknown split, or a split of images at their own sizes.
+        ValueError: If the split is unknown, or is not "all" for images at their own sizes.
     """
 
     source: str | os.PathLike
@@ -59,20 +60,20 @@ class RealImages:
 
     @property
     def words(self) -> str:
-        """Such as "validation of digits"."""
+        """Part and source in words, such as "validation of digits"."""
         return f"{self.split} of {self.source}"
 
     def check_source(self) -> None:
-        """Refuses early what can be seen without decoding.
+        """Raise the errors that can be found before images are decoded.
 
         Raises:
-            ValueError: no source of images at their own sizes.
+            ValueError: If the source has no images at their own sizes.
         """
         if self.image_shape is None:
             len(self._native)
 
     def key(self) -> dict[str, Any]:
-        """What decides the images, as JSON values: the content, not the name, of the source."""
+        """Return JSON values that identify the images by the content of the source."""
         options = dataclasses.asdict(self) | {"source": data.fingerprint(self.source)}
         if options["source"] is None:
             digest = hashlib.sha256()
@@ -83,7 +84,7 @@ class RealImages:
 
     @functools.cached_property
     def arrays(self) -> list[np.ndarray]:
-        """Decoded images of one size: one array, or those of training and validation."""
+        """Decoded images of one size, in one array per part of the source."""
         height, width, channels = self.image_shape  # type: ignore[misc]
         train, validation = data.load(
             self.source,
@@ -106,7 +107,15 @@ class RealImages:
         return min(total, self.num_images or total)
 
     def batches(self, batch_size: int = 64) -> Iterator[Any]:
-        """Float32 images in [0, 1]: arrays of one size, or lists of images of their own."""
+        """Yield float32 images in [0, 1].
+
+        Args:
+            batch_size: Number of images per batch of images of one size.
+
+        Yields:
+            Arrays `(n, height, width, channels)`, or lists of arrays `(height, width, channels)`
+            of images at their own sizes.
+        """
         if self.image_shape is None:
             yield from self._native
             return
@@ -126,28 +135,20 @@ def real_images(
     split: str = "validation",
     **loading: Any,
 ) -> np.ndarray:
-    """The first images of a part of a source.
+    """Return the first images of a part of a source.
 
     Args:
-        source: see `kddim.data.load`.
-        image_shape: `(height, width, channels)` of the model.
-        num_images: at most so many.
-        split: "validation", "train" or "all" images of the source.
-        **loading: see `RealImages`.
+        source: Source of images, as `kddim.data.load` takes it.
+        image_shape: Shape `(height, width, channels)` of the images.
+        num_images: Largest number of images.
+        split: Part of the source: "validation", "train" or "all".
+        **loading: Options of `RealImages`: `validation_split`, `limit` and `data_seed`.
 
     Returns:
-        float32 `(n, height, width, channels)` in [0, 1].
+        Images `(n, height, width, channels)`, float32 in [0, 1].
 
     Raises:
-        ValueError: an option or the source cannot be used; no image.
+        ValueError: If an option or the source cannot be used, or there are no images.
     """
     images = RealImages(source, image_shape, split, num_images, **loading)
     return take_images(images.batches(256), num_images, image_shape)
-
-
-def check_enough(number: int, words: str) -> None:
-    """Raises:
-    ValueError: fewer than four images.
-    """
-    if number < 4:
-        raise ValueError(f"Expected at least 4 real images. Received: {number} ({words})")

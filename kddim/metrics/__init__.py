@@ -1,4 +1,4 @@
-"""Figures of quality, on features and on images."""
+"""Figures of quality of features and of images."""
 
 from kddim.metrics.encoders import (
     Encoder,

@@ -1,8 +1,8 @@
-"""The features of a set of images: some as they are, and the statistics of all."""
+"""Features of a set of images, and the accumulator that collects them batch by batch."""
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,21 +10,24 @@ import numpy as np
 from kddim.images import check_images
 from kddim.metrics.encoders import Encoder
 from kddim.metrics.feature_statistics import FeatureStatistics
-from kddim.metrics.image_sets import FeaturePool, ImageSet
 
-KEPT = 10_000  # images whose features are kept; of more, statistics alone
+KEPT = 10_000  # number of images whose features are kept; the others enter the statistics only
+_POOL = 4096  # number of features that are held before they enter the statistics
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSet:
-    """Features of images, as figures of quality take them.
+    """Features of a set of images.
 
     Args:
-        features: `(n, d)` float32, of the first images, at most `KEPT` of them.
-        statistics: of the features of all images; None where `features` are those of all.
-        image_size: of the images, in words.
-        remarks: what is odd about the images, in sentences.
-        fingerprint: a hash of the features; equal for equal images in equal order.
+        features: Features of the first images, `(n, d)` float32.
+        statistics: Statistics of the features of all images. None if `features` holds them all.
+        image_size: Size of the images in words, such as "64x64" or "30x33 to 64x64".
+        remarks: Sentences about anything odd in the images.
+        fingerprint: Hash of the features of all images. Equal images in equal order have equal
+            fingerprints.
+        batches: Number of images of each batch, for estimators that average over batches.
+            Empty if the batches have no meaning.
     """
 
     features: np.ndarray
@@ -32,44 +35,144 @@ class FeatureSet:
     image_size: str = ""
     remarks: tuple[str, ...] = ()
     fingerprint: str = ""
+    batches: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
-        """Images of the set."""
+        """Number of images."""
         return self.statistics.count if self.statistics else len(self.features)
 
     @property
     def summary(self) -> Any:
-        """What `frechet_distance` takes: all features, or their statistics."""
+        """Argument for `frechet_distance`: all features, or their statistics."""
         return self.statistics or self.features
 
 
-class _Features:
-    """Keeps the first features, and makes statistics of the rest as they come."""
+class FeatureAccumulator:
+    """Accumulator of the features of images that come in batches.
 
-    def __init__(self):
-        self.first: list[np.ndarray] = []
-        self.room = KEPT
-        self.rest: FeaturePool | None = None
-        self.digest = hashlib.sha256()
+    It keeps the features of the first images and adds those of the others to statistics, so
+    that memory does not grow with the number of images.
 
-    def add(self, features: np.ndarray) -> None:
-        self.digest.update(features.tobytes())
-        kept, more = features[: self.room], features[self.room :]
-        self.room -= len(kept)
-        if len(kept):
-            self.first.append(kept)
-        if len(more):
-            self.rest = self.rest or FeaturePool()
-            self.rest.add(more)
+    Args:
+        side: Name of the set of images for remarks, such as "real" or "generated".
+        kept: Number of images whose features are kept. None is `KEPT`.
 
-    def finish(self) -> tuple[np.ndarray, FeatureStatistics | None]:
-        features = np.concatenate(self.first)
-        if self.rest is None:
-            return features, None
-        more = self.rest.summary()
-        more = more if isinstance(more, FeatureStatistics) else FeatureStatistics(more)
-        return features, FeatureStatistics(features).merge(more)
+    Attributes:
+        count: Number of images so far.
+    """
+
+    def __init__(self, side: str, kept: int | None = None):
+        self.side = side
+        self.count = 0
+        self._room = KEPT if kept is None else kept
+        self._first: list[np.ndarray] = []
+        self._pool: list[np.ndarray] = []
+        self._rest = FeatureStatistics()
+        self._batches: list[int] = []
+        self._digest = hashlib.sha256()
+        self._smallest: tuple[int, ...] = ()
+        self._largest: tuple[int, ...] = ()
+        self._example: np.ndarray | None = None
+        self._alike, self._brightest = True, 0.0
+
+    def add(self, images: Iterable[np.ndarray], features: np.ndarray) -> None:
+        """Add a batch of images and their features.
+
+        Args:
+            images: Arrays `(n, height, width, channels)` in [0, 1], whose sizes may differ.
+            features: Features of all these images, `(n, d)`.
+        """
+        for group in images:
+            self._look_at(group)
+        self.count += len(features)
+        self._batches.append(len(features))
+        self._digest.update(features.tobytes())
+        kept, rest = features[: self._room], features[self._room :]
+        self._room -= len(kept)
+        if len(kept) or not self._first:
+            self._first.append(kept)
+        if len(rest):
+            self._pool.append(rest)
+        if sum(map(len, self._pool)) > _POOL:
+            self._empty_pool()
+
+    def add_statistics(self, statistics: FeatureStatistics) -> None:
+        """Add images of which only the statistics of their features are known."""
+        self.count += statistics.count
+        self._rest = self._rest.merge(statistics)
+
+    def feature_set(self) -> FeatureSet:
+        """Return the features so far."""
+        self._empty_pool()
+        features = np.concatenate(self._first) if self._first else np.zeros((0, 0), "float32")
+        statistics = FeatureStatistics(features).merge(self._rest) if self._rest.count else None
+        return FeatureSet(
+            features,
+            statistics,
+            self._image_size(),
+            tuple(self.remarks()),
+            self._digest.hexdigest()[:16],
+            tuple(self._batches),
+        )
+
+    def remarks(self) -> list[str]:
+        """Return sentences about anything odd in the images so far."""
+        found = []
+        if self.count > 1 and self._alike and self._example is not None:
+            found.append(f"all {self.count:,} {self.side} images are alike")
+        if self._example is not None and self._brightest < 1 / 64:
+            found.append(
+                f"no pixel of the {self.side} images exceeds {self._brightest:.4f} of [0, 1]: "
+                "were they divided by 255 twice?"
+            )
+        return found
+
+    def _look_at(self, images: np.ndarray) -> None:
+        size = images.shape[1:3]
+        self._smallest = tuple(map(min, self._smallest or size, size))
+        self._largest = tuple(map(max, self._largest or size, size))
+        self._brightest = max(self._brightest, float(images.max()))
+        if self._example is None:
+            self._example = images[0].copy()
+        if self._alike:  # to the precision of 256 levels
+            same_size = images.shape[1:] == self._example.shape
+            self._alike = same_size and bool(np.abs(images - self._example).max() < 0.5 / 255)
+
+    def _image_size(self) -> str:
+        smallest, largest = ("x".join(map(str, size)) for size in (self._smallest, self._largest))
+        return smallest if smallest == largest else f"{smallest} to {largest}"
+
+    def _empty_pool(self) -> None:
+        # Each update of the statistics costs several (d, d) matrices: not one per small batch.
+        if self._pool:
+            self._rest.update(np.concatenate(self._pool))
+            self._pool.clear()
+
+
+def encode_batch(
+    encoder: Encoder, batch: Any, batch_size: int = 64
+) -> tuple[Sequence[np.ndarray], np.ndarray]:
+    """Return the images of a batch, checked, and their features.
+
+    Args:
+        encoder: Encoder of the images.
+        batch: Images in [0, 1]: an array `(n, height, width, channels)`, or a list of arrays
+            `(height, width, channels)` whose sizes may differ.
+        batch_size: Number of images that are encoded at once.
+
+    Returns:
+        Arguments of `FeatureAccumulator.add`: a list of arrays of images, and float32
+        features `(n, d)`.
+
+    Raises:
+        ValueError: If the images have another shape or range.
+    """
+    if isinstance(batch, list):
+        images = [check_images(image[None]) for image in batch]
+        return images, encoder.of_any_sizes(batch, batch_size)
+    images = [check_images(batch)]
+    return images, encoder(images[0], batch_size)
 
 
 def collect_features(
@@ -79,49 +182,24 @@ def collect_features(
     batch_size: int = 64,
     advance: Callable[[int], None] | None = None,
 ) -> FeatureSet:
-    """Encodes images in one pass; never are the features of more than `KEPT` in memory.
+    """Encode images in one pass, without ever holding them all in memory.
 
     Args:
-        encoder: makes the features.
-        batches: arrays `(n, height, width, channels)` in [0, 1], or lists of arrays
-            `(height, width, channels)` of differing sizes.
-        side: "real" or "generated", for remarks.
-        batch_size: images encoded at once.
-        advance: is called with the number of images of each batch that is done.
+        encoder: Encoder of the images.
+        batches: Batches of images, as in `encode_batch`.
+        side: Name of the set of images for remarks, such as "real" or "generated".
+        batch_size: Number of images that are encoded at once.
+        advance: Function that is called with the number of images of each finished batch.
 
     Raises:
-        ValueError: no images, or images of another shape or range.
+        ValueError: If there are no images, or images of another shape or range.
     """
-    seen, found, sizes = ImageSet(side), _Features(), _Sizes()
+    found = FeatureAccumulator(side)
     for batch in batches:
-        groups = [image[None] for image in batch] if isinstance(batch, list) else [batch]
-        for group in (check_images(group) for group in groups):
-            seen.see(group)
-            sizes.see(group.shape[1:3])
-        if isinstance(batch, list):
-            found.add(encoder.of_any_sizes(batch, batch_size))
-        else:
-            found.add(encoder(batch, batch_size))
+        images, features = encode_batch(encoder, batch, batch_size)
+        found.add(images, features)
         if advance:
-            advance(len(batch))
-    if not seen.count:
+            advance(len(features))
+    if not found.count:
         raise ValueError(f"Expected at least one {side} image. Received: none")
-    features, statistics = found.finish()
-    digest = found.digest.hexdigest()[:16]
-    return FeatureSet(features, statistics, str(sizes), tuple(seen.remarks()), digest)
-
-
-class _Sizes:
-    """The least and the greatest height and width, in words."""
-
-    def __init__(self):
-        self.least: tuple[int, ...] = ()
-        self.most: tuple[int, ...] = ()
-
-    def see(self, size: tuple[int, ...]) -> None:
-        self.least = tuple(map(min, self.least or size, size))
-        self.most = tuple(map(max, self.most or size, size))
-
-    def __str__(self) -> str:
-        least, most = ("x".join(map(str, size)) for size in (self.least, self.most))
-        return least if least == most else f"{least} to {most}"
+    return dataclasses.replace(found.feature_set(), batches=())

@@ -1,30 +1,32 @@
-"""Count, mean and covariance of features that come in blocks: one pass, float64."""
+"""Count, mean and covariance of features that come in blocks, in one pass and in float64."""
 
 from typing import Any
 
 import numpy as np
 
-_BLOCK = 4096  # rows that are centred and multiplied at once
+from kddim.metrics.feature_checks import check_finite
+
+_BLOCK = 4096  # number of features that are centred and multiplied at once
 
 
 class FeatureStatistics:
-    """Mean and covariance of features, without the features.
+    """Mean and covariance of features that need not be kept.
 
-    Blocks A and B, with counts n, means m and scatter matrices `S = sum (x - m)(x - m)'`,
-    merge by
+    Two blocks A and B, with counts n, means m and scatter matrices `S = sum (x - m)(x - m)'`,
+    are merged by
 
         m = m_A + (n_B / n) (m_B - m_A)
         S = S_A + S_B + (n_A n_B / n) (m_B - m_A)(m_B - m_A)'
 
-    so that no square of a large mean is ever formed (Chan, Golub and LeVeque,
-    "Updating formulae and a pairwise algorithm for computing sample variances", 1979).
+    which never squares a large mean (Chan, Golub and LeVeque, "Updating formulae and a pairwise
+    algorithm for computing sample variances", 1979).
 
     Args:
-        features: `(n, d)`, the first block; or None to start empty.
+        features: First block of features, `(n, d)`, or None to start without any.
 
     Attributes:
-        count: features seen.
-        mean: float64 `(d,)`; empty while nothing was seen.
+        count: Number of features.
+        mean: Mean of the features, float64 `(d,)`. Empty if there are no features.
 
     Example:
         >>> statistics = FeatureStatistics()
@@ -42,15 +44,16 @@ class FeatureStatistics:
 
     @classmethod
     def from_moments(cls, count: int, mean: Any, covariance: Any) -> "FeatureStatistics":
-        """Statistics known from elsewhere, such as a file of reference statistics.
+        """Return statistics with known moments, such as those of a file.
 
         Args:
-            count: features they were made of, at least 2.
-            mean: `(d,)`.
-            covariance: `(d, d)`, unbiased, as `numpy.cov` gives it.
+            count: Number of features that the moments were computed from, at least 2.
+            mean: Mean `(d,)`.
+            covariance: Unbiased covariance `(d, d)`, as `numpy.cov` computes it.
 
         Raises:
-            ValueError: shapes that do not fit, a matrix that is not symmetric, NaN.
+            ValueError: If the shapes do not fit, the covariance is not symmetric, or a value is
+                not finite.
         """
         mean, covariance = np.array(mean, "float64"), np.array(covariance, "float64")
         if count < 2 or mean.ndim != 1 or covariance.shape != mean.shape * 2:
@@ -58,7 +61,7 @@ class FeatureStatistics:
                 "Expected a count of at least 2, a mean (d,) and a covariance (d, d). "
                 f"Received: count={count}, shapes {mean.shape} and {covariance.shape}"
             )
-        _check_finite(mean, covariance)
+        check_finite(mean, covariance)
         if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9 * covariance.max()):
             raise ValueError(
                 "Expected a symmetric covariance. Received: differences of up to "
@@ -67,13 +70,13 @@ class FeatureStatistics:
         return cls()._set(int(count), mean, covariance * (count - 1.0))
 
     def update(self, features: Any) -> None:
-        """Adds features.
+        """Add a block of features.
 
         Args:
-            features: `(n, d)`, any n.
+            features: Features `(n, d)`, with any n.
 
         Raises:
-            ValueError: another shape or width, NaN or infinity.
+            ValueError: If the shape or the width does not fit, or a value is not finite.
         """
         features = np.asarray(features)
         width = len(self.mean) if self.count else features.shape[-1]
@@ -86,10 +89,13 @@ class FeatureStatistics:
             self._absorb(_block(features[start : start + _BLOCK]))
 
     def merge(self, other: "FeatureStatistics") -> "FeatureStatistics":
-        """Statistics of the features of both; the two stay as they are.
+        """Return the statistics of the features of both, and leave both unchanged.
+
+        Args:
+            other: Statistics of other features of the same width.
 
         Raises:
-            ValueError: features of different widths.
+            ValueError: If the widths differ.
         """
         merged = FeatureStatistics()
         for part in (self, other):
@@ -97,12 +103,16 @@ class FeatureStatistics:
         return merged
 
     def without(self, part: "FeatureStatistics") -> "FeatureStatistics":
-        """Statistics of the features that are not in `part`: `merge` undone.
+        """Return the statistics without a part of the features, the inverse of `merge`.
 
-        Subtraction loses digits where `part` is nearly everything.
+        The subtraction loses digits if the part is large, so that it may hold at most half of
+        the features.
+
+        Args:
+            part: Statistics of the features to leave out.
 
         Raises:
-            ValueError: `part` holds more than half of the features, or another width.
+            ValueError: If the part holds more than half of the features, or the widths differ.
         """
         if 2 * part.count > self.count:
             raise ValueError(
@@ -123,7 +133,7 @@ class FeatureStatistics:
         """Unbiased covariance, float64 `(d, d)`.
 
         Raises:
-            ValueError: fewer than two features were seen.
+            ValueError: If there are fewer than two features.
         """
         if self.count < 2:
             raise ValueError(
@@ -157,14 +167,9 @@ class FeatureStatistics:
 
 
 def _block(features: np.ndarray) -> FeatureStatistics:
-    """Statistics of one block, centred before it is squared."""
+    """Return the statistics of one block, which is centred before it is squared."""
     features = features.astype("float64")
-    _check_finite(features)
+    check_finite(features)
     mean = features.mean(0)
     features -= mean
     return FeatureStatistics()._set(len(features), mean, features.T @ features)
-
-
-def _check_finite(*arrays: np.ndarray) -> None:
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError("Expected finite features. Received: NaN or infinity among them")

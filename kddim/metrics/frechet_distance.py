@@ -1,15 +1,19 @@
-"""Fréchet distance between sets of features, and its standard error: float64 NumPy."""
+"""Fréchet distance between sets of features with its standard error, in float64 NumPy."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from kddim.metrics.feature_checks import check_finite
 from kddim.metrics.feature_statistics import FeatureStatistics
 
 
 class _Gaussian(NamedTuple):
-    """Mean `(d,)`, trace of the covariance, and `root` `(d, r)`: covariance = root root'."""
+    """Gaussian with mean `(d,)`, trace of the covariance and `root` `(d, r)` of the covariance.
+
+    The covariance is `root root'`.
+    """
 
     mean: np.ndarray
     trace: float
@@ -17,51 +21,57 @@ class _Gaussian(NamedTuple):
 
 
 def frechet_distance(real: Any, generated: Any) -> float:
-    """Squared Fréchet distance of the Gaussians with the means and covariances of two sets.
+    """Compute the squared Fréchet distance between two Gaussians fitted to features.
 
-    `|m_1 - m_2|^2 + Tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))` (Dowson and Landau, 1982). With
-    Inception features it is the FID (Heusel et al., NeurIPS 2017, arXiv 1706.08500).
-    With `C_i = L_i L_i'`, the trace of the root is the sum of the singular values of
-    `L_1' L_2`: real, not negative, and exact for singular covariances, where the root of
-    the product of the covariances has rounding errors of the size of the root of the
+    The distance is `|m_1 - m_2|^2 + Tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))`, with means m and
+    covariances C (Dowson and Landau, 1982). With Inception features it is the FID (Heusel et
+    al., NeurIPS 2017, arXiv 1706.08500).
+
+    With `C_i = L_i L_i'`, the trace of the root is the sum of the singular values of `L_1' L_2`.
+    That sum is real, never negative, and exact for singular covariances. The root of the product
+    of the covariances, in contrast, has rounding errors of the size of the root of the
     floating-point precision. Nothing is added to the diagonals.
 
-    The estimate is biased: it falls as the sets grow (Chong and Forsyth, CVPR 2020,
-    arXiv 1911.07023). Compare only values of equally many features.
+    The estimate is biased: it falls as the sets grow (Chong and Forsyth, CVPR 2020, arXiv
+    1911.07023). Compare only values of equally many features.
 
     Args:
-        real: features `(n, d)`, or a `FeatureStatistics` of them.
-        generated: likewise; the two sets may differ in size.
+        real: Features of real images, `(n, d)`, or their `FeatureStatistics`.
+        generated: Features of generated images, `(m, d)`, or their `FeatureStatistics`.
 
     Returns:
-        The distance, 0 at least.
+        The distance, at least 0.
 
     Raises:
-        ValueError: fewer than two features in a set, different widths, NaN.
+        ValueError: If a set has fewer than two features, the widths differ, or a value is not
+            finite.
     """
     a, b = _sides(real, generated)
     return _distance(a, b, _nuclear_norm(a.root.T @ b.root))
 
 
 def frechet_deviation(real: Any, generated: Any, groups: int = 10, *, seed: int = 0) -> float:
-    """Standard error of `frechet_distance` that comes from the generated features.
+    """Compute the standard error of `frechet_distance` that comes from the generated features.
 
-    The delete-a-group jackknife: with `F_g` the distance without group g of G,
-    `sqrt((G - 1) / G * sum_g (F_g - mean F)^2)` (Efron and Stein, 1981; Kott, 2001).
-    It says how far another set of as many generated features may score; the real
-    features count as given, and the bias of the distance is no part of it.
+    The standard error is that of the delete-a-group jackknife. With `F_g` the distance without
+    group g of G, it is `sqrt((G - 1) / G * sum_g (F_g - mean F)^2)` (Efron and Stein, 1981;
+    Kott, 2001). It estimates how much the distance varies between other sets of as many
+    generated features. The real features are taken as given, and the bias of the distance is
+    not part of it.
 
     Args:
-        real: features `(n, d)`, or a `FeatureStatistics` of them.
-        generated: features `(m, d)`, or the `FeatureStatistics` of each group.
-        groups: to which features are dealt at random, at least 2.
-        seed: of the dealing.
+        real: Features of real images, `(n, d)`, or their `FeatureStatistics`.
+        generated: Features of generated images, `(m, d)`, or a sequence of the
+            `FeatureStatistics` of each group.
+        groups: Number of groups that features are dealt to at random, at least 2.
+        seed: Seed of the dealing.
 
     Returns:
         The standard error, in units of the distance.
 
     Raises:
-        ValueError: fewer than 2 groups, or fewer than 2 features without one of them.
+        ValueError: If there are fewer than 2 groups, or fewer than 2 features without one of
+            them.
     """
     if isinstance(generated, Sequence) and all(
         isinstance(group, FeatureStatistics) for group in generated
@@ -75,7 +85,7 @@ def frechet_deviation(real: Any, generated: Any, groups: int = 10, *, seed: int 
 
 
 def _rests_of_features(features: np.ndarray, groups: int, seed: int) -> Any:
-    """The features without each group."""
+    """Return the features without each group, one group at a time."""
     if features.ndim != 2:
         raise ValueError(
             "Expected generated features (n, d), or the FeatureStatistics of each group: those "
@@ -90,7 +100,7 @@ def _rests_of_features(features: np.ndarray, groups: int, seed: int) -> Any:
 
 
 def _rests_of_statistics(parts: Sequence[FeatureStatistics]) -> Any:
-    """The statistics without each group, one at a time: each holds a (d, d) matrix."""
+    """Return an iterator over the statistics without each group, since each is a large matrix."""
     parts = [part for part in parts if part.count]
     _check_groups(len(parts), sum(part.count for part in parts))
     whole = FeatureStatistics()
@@ -119,10 +129,11 @@ def _check_groups(groups: int, count: int) -> None:
 
 
 def _distance_to(fixed: _Gaussian, rest: Any) -> float:
-    """The distance to a fixed Gaussian.
+    """Return the distance of features or statistics to a fixed Gaussian.
 
-    The sum of the roots of the eigenvalues of `L_1' C_2 L_1` needs no root of `C_2`. Its
-    errors, up to 1e-8 of the traces, matter less to a standard error than time does.
+    The trace is computed as the sum of the roots of the eigenvalues of `L_1' C_2 L_1`, which
+    saves computing a root of `C_2`. Its errors, up to 1e-8 of the traces, do not matter to a
+    standard error.
     """
     if not isinstance(rest, FeatureStatistics):
         other = _gaussian(rest, "generated")
@@ -155,7 +166,7 @@ def _check_widths(fixed: _Gaussian, mean: np.ndarray) -> None:
 
 
 def _gaussian(features: Any, side: str) -> _Gaussian:
-    """The Gaussian of a set of features, or of the statistics of one."""
+    """Return the Gaussian fitted to a set of features, or to its statistics."""
     if not isinstance(features, FeatureStatistics):
         features = np.asarray(features)
         if features.ndim != 2 or len(features) < 2:
@@ -172,17 +183,16 @@ def _gaussian(features: Any, side: str) -> _Gaussian:
 
 
 def _gaussian_of_few(features: np.ndarray) -> _Gaussian:
-    """Fewer features than dimensions: the centred features are themselves a root."""
+    """Return the Gaussian of at most d features, whose centred features are a root."""
     features = features.astype("float64")
-    if not np.isfinite(features).all():
-        raise ValueError("Expected finite features. Received: NaN or infinity among them")
+    check_finite(features)
     mean = features.mean(0)
     root = (features - mean).T / np.sqrt(len(features) - 1.0)
     return _Gaussian(mean, float(np.sum(root * root)), root)
 
 
 def _root(covariance: np.ndarray, rank: int) -> np.ndarray:
-    """`root` `(d, r)` with `root root' = covariance`, r the rank and at most `rank`."""
+    """Return `root` `(d, r)` with `root root' = covariance` and r at most `rank`."""
     root = _cholesky(covariance) if rank >= len(covariance) else None
     if root is None:
         values, vectors = np.linalg.eigh(covariance)
@@ -192,7 +202,7 @@ def _root(covariance: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _cholesky(covariance: np.ndarray) -> np.ndarray | None:
-    """The triangular root, eight times as fast; None where the matrix is near singular."""
+    """Return the triangular root, which is fast, or None if the matrix is nearly singular."""
     try:
         root = np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
@@ -201,9 +211,9 @@ def _cholesky(covariance: np.ndarray) -> np.ndarray | None:
 
 
 def _positive(values: np.ndarray, rank: int) -> np.ndarray:
-    """Ascending eigenvalues of a covariance without those that are zero but for rounding.
+    """Return ascending eigenvalues of a covariance without those that are rounding errors.
 
-    Roots of rounding errors would add up: 1e-16 becomes 1e-8, two thousand times.
+    The roots of rounding errors would add up: 1e-16 becomes 1e-8, two thousand times.
     """
     values = values[max(0, len(values) - rank) :]
     noise = len(values) * np.finfo("float64").eps * max(values[-1], 0.0)
@@ -211,7 +221,7 @@ def _positive(values: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _nuclear_norm(matrix: np.ndarray) -> float:
-    """The sum of the singular values."""
+    """Return the sum of the singular values."""
     if not matrix.size:
         return 0.0
     return float(np.linalg.svd(matrix, compute_uv=False).sum())

@@ -1,54 +1,41 @@
-"""Kernel distances between sets of features: in float64 NumPy, features in, numbers out."""
+"""Kernel distances between sets of features, in float64 NumPy."""
 
 from typing import Any
 
 import numpy as np
 
-_BLOCK = 2048  # rows of the kernel matrix in memory at once, and at most so many entries:
-_ENTRIES = 1 << 25  # 268 MB
+from kddim.metrics.feature_checks import check_features
 
-
-def check_features(real: Any, generated: Any, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of features as float64 matrices.
-
-    Raises:
-        ValueError: they are no matrices of one width, hold too few rows, or values
-            that are not finite.
-    """
-    x, y = np.asarray(real, "float64"), np.asarray(generated, "float64")
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < at_least:
-        raise ValueError(
-            f"Expected two sets of features (n, d) with one d and n of at least {at_least}. "
-            f"Received: real {x.shape}, generated {y.shape}"
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("Expected finite features. Received: NaN or infinity among them")
-    return x, y
+_BLOCK = 2048  # number of rows of the kernel matrix that are computed at once
+_ENTRIES = 1 << 25  # largest number of its entries that are in memory at once: 268 MB
 
 
 def polynomial_mmd(
     real: Any, generated: Any, degree: int = 3, gamma: float | None = None, coef: float = 1.0
 ) -> float:
-    """Unbiased squared maximum mean discrepancy with a polynomial kernel.
+    """Compute the unbiased squared maximum mean discrepancy with a polynomial kernel.
 
-    `k(x, y) = (gamma x.y + coef)**degree`; the estimate is the mean of `k` over pairs
-    of different real features, plus that over pairs of different generated ones, minus
-    twice the mean over mixed pairs (Gretton et al., JMLR 2012, Lemma 6). With Inception
-    features it is the kernel inception distance (Binkowski et al., ICLR 2018, arXiv
-    1801.01401). It can be negative.
+    With the kernel `k(x, y) = (gamma x.y + coef)**degree`, the estimate is the mean of `k` over
+    pairs of different real features, plus its mean over pairs of different generated features,
+    minus twice its mean over pairs of a real and a generated feature (Gretton et al., JMLR
+    2012, Lemma 6). With Inception features it is the kernel inception distance (Binkowski et
+    al., ICLR 2018, arXiv 1801.01401). It can be negative.
+
+    Kernel matrices are computed in blocks, so that memory does not grow with their size.
 
     Args:
-        real: `(n, d)` features.
-        generated: `(m, d)` features; n and m may differ.
-        degree: of the polynomial.
-        gamma: None is `1 / d`.
-        coef: the constant term.
+        real: Features of real images, `(n, d)`.
+        generated: Features of generated images, `(m, d)`. The numbers n and m may differ.
+        degree: Degree of the kernel.
+        gamma: Scale of the kernel. None is `1 / d`.
+        coef: Constant term of the kernel.
 
     Returns:
-        The estimate. Kernel matrices are computed in blocks; none is held whole.
+        The estimate.
 
     Raises:
-        ValueError: fewer than two features in a set, different widths, NaN.
+        ValueError: If a set has fewer than two features, the widths differ, or a value is not
+            finite.
     """
     x, y = check_features(real, generated)
     gamma = 1.0 / x.shape[1] if gamma is None else gamma
@@ -68,7 +55,7 @@ def polynomial_mmd(
 
 
 def _power(base: np.ndarray, degree: int) -> np.ndarray:
-    """`base**degree`; products take a fifth of the time of NumPy's general power."""
+    """Return `base**degree`. Products take a fifth of the time of NumPy's general power."""
     if degree != int(degree) or not 1 <= degree <= 8:
         return base**degree
     power = base.copy()
@@ -88,24 +75,27 @@ def kernel_distance(
     coef: float = 1.0,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """`polynomial_mmd` on random subsets, as the literature reports KID.
+    """Compute mean and standard deviation of `polynomial_mmd` over random subsets.
+
+    The literature reports KID as this mean.
 
     Args:
-        real: `(n, d)` features.
-        generated: `(m, d)` features.
-        subsets: how many subsets, at least 1.
-        subset_size: features drawn from each set without replacement, at least 2 and
-            at most the smaller set.
-        degree: see `polynomial_mmd`.
-        gamma: see `polynomial_mmd`.
-        coef: see `polynomial_mmd`.
-        seed: of the subsets.
+        real: Features of real images, `(n, d)`.
+        generated: Features of generated images, `(m, d)`.
+        subsets: Number of subsets, at least 1.
+        subset_size: Number of features that are drawn from each set without replacement, from 2
+            to the size of the smaller set.
+        degree: Degree of the kernel.
+        gamma: Scale of the kernel. None is `1 / d`.
+        coef: Constant term of the kernel.
+        seed: Seed of the random subsets.
 
     Returns:
         Mean and (population) standard deviation over the subsets.
 
     Raises:
-        ValueError: a set smaller than `subset_size`.
+        ValueError: If a set has fewer features than `subset_size`, the widths differ, or a
+            value is not finite.
     """
     x, y = check_features(real, generated)
     if subsets < 1 or not 2 <= subset_size <= min(len(x), len(y)):

@@ -1,36 +1,38 @@
-"""Standard error of the kernel distance over all features: float64 NumPy."""
+"""Kernel distance over all features with its standard error, in float64 NumPy."""
 
 from typing import Any
 
 import numpy as np
 
-from kddim.metrics.kernel_distance import check_features
+from kddim.metrics.feature_checks import check_features
 
-_ENTRIES = 1 << 24  # of the kernel matrix in memory at once: 134 MB
+_ENTRIES = 1 << 24  # largest number of entries of the kernel matrix in memory: 134 MB
 
 
 def mmd_with_error(
     real: Any, generated: Any, groups: int = 10, *, seed: int = 0
 ) -> tuple[float, float]:
-    """`polynomial_mmd` (cubic kernel, gamma 1/d), and its standard error.
+    """Compute `polynomial_mmd` with the cubic kernel and gamma 1/d, and its standard error.
 
-    The delete-a-group jackknife: features of both sets are dealt to G groups at random,
-    and with `M_g` the estimate without group g of either set, the error is
-    `sqrt((G - 1) / G * sum_g (M_g - mean M)^2)` (Kott, 2001). It says how far other
-    samples of both sets, of the same sizes, may score. Near a distance of zero it is too
-    large, by up to a factor of `sqrt(2)`: the estimator is degenerate there.
+    The standard error is that of the delete-a-group jackknife. The features of both sets are
+    dealt to G groups at random. With `M_g` the estimate without group g of either set, the
+    error is `sqrt((G - 1) / G * sum_g (M_g - mean M)^2)` (Kott, 2001). It estimates how much
+    the value varies between other samples of both sets of the same sizes. Near a distance of
+    zero, where the estimator is degenerate, it is too large by up to a factor of `sqrt(2)`.
 
     Args:
-        real: features `(n, d)`.
-        generated: features `(m, d)`.
-        groups: at least 2; as many as half of the smaller set, at most.
-        seed: of the dealing.
+        real: Features of real images, `(n, d)`.
+        generated: Features of generated images, `(m, d)`.
+        groups: Number of groups, at least 2. At most half of the smaller set are used.
+        seed: Seed of the dealing.
 
     Returns:
-        The estimate, and its standard error; NaN with fewer than four features a set.
+        The estimate and its standard error. The error is NaN if a set has fewer than four
+        features.
 
     Raises:
-        ValueError: see `polynomial_mmd`.
+        ValueError: If a set has fewer than two features, the widths differ, or a value is not
+            finite.
     """
     x, y = check_features(real, generated)
     groups = max(2, min(groups, min(len(x), len(y)) // 2))
@@ -46,7 +48,7 @@ def mmd_with_error(
 
 
 class _Sums:
-    """Sums of the kernel between groups: from them every estimate follows."""
+    """Sums of the kernel between groups, from which every estimate follows."""
 
     def __init__(self, real: list[np.ndarray], generated: list[np.ndarray]):
         self.counts = np.array([[len(part) for part in side] for side in (real, generated)])
@@ -56,7 +58,7 @@ class _Sums:
             sums[np.diag_indices(len(side))] -= [_diagonal(part) for part in side]
 
     def estimate(self, without: int | None) -> float:
-        """The estimate without one group of either set."""
+        """Return the estimate without one group of either set, or with all if it is None."""
         keep = np.array([group != without for group in range(self.counts.shape[1])])
         n, m = self.counts[:, keep].sum(1)
         square = np.ix_(keep, keep)
@@ -67,7 +69,7 @@ class _Sums:
 
 
 def _sums(a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
-    """Sums of the kernel over the pairs of each group of `a` with each of `b`."""
+    """Return the sums of the kernel over all pairs of a group of `a` with a group of `b`."""
     found = np.zeros((len(a), len(b)))
     for row, part in enumerate(a):
         for column, other in enumerate(b):

@@ -1,4 +1,4 @@
-"""Real images as a metric sees them."""
+"""Real images that generated images are compared with."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,98 +6,95 @@ from typing import Any
 
 import numpy as np
 
+from kddim.metrics import scores as figures
 from kddim.metrics.encoders import Encoder
+from kddim.metrics.estimators import Estimator, Unbiased
 from kddim.metrics.feature_set import FeatureSet, collect_features
-from kddim.metrics.feature_statistics import FeatureStatistics
-from kddim.metrics.scores import check_metrics, describe_estimators, remarks, scores
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Real images as a metric sees them.
+    """Features of real images, with the encoder that made them and the estimator of scores.
 
-    `kddim.evaluation.make_reference` makes one; `kddim.metrics.save_reference` keeps it
-    in a file.
+    `kddim.evaluation.make_reference` makes one, and `kddim.metrics.save_reference` writes one to
+    a file.
 
     Args:
-        encoder: makes the features.
-        features: of the real images, `(n, d)`; of many, those of the first 10,000.
-        description: what the images are: `real`, `real_images`, `image_size`.
-        statistics: of the features of all images, where `features` are not all.
-        protocol_name: see `kddim.metrics.KID`.
-        remarks: what is odd about the images, in sentences.
-        fingerprint: a hash of the features of all images.
+        encoder: Encoder that made the features.
+        feature_set: Features of the real images.
+        description: Description of the images: `real`, `real_images` and `image_size`.
+        estimator: Estimator of KID and FID.
     """
 
     encoder: Encoder
-    features: np.ndarray
+    feature_set: FeatureSet
     description: dict[str, Any]
-    statistics: FeatureStatistics | None = None
-    protocol_name: str = "unbiased"
-    remarks: tuple[str, ...] = ()
-    fingerprint: str = ""
+    estimator: type[Estimator] = Unbiased
 
     @property
-    def feature_set(self) -> FeatureSet:
-        """The features without the encoder."""
-        size = str(self.description.get("image_size", ""))
-        return FeatureSet(self.features, self.statistics, size, self.remarks, self.fingerprint)
+    def features(self) -> np.ndarray:
+        """Features of the first images, `(n, d)`."""
+        return self.feature_set.features
 
     @property
     def count(self) -> int:
-        """Images of the reference."""
+        """Number of images."""
         return self.feature_set.count
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about anything odd in the images."""
+        return self.feature_set.remarks
 
     def score(
         self, images: np.ndarray, metrics: Sequence[str] = ("kid",), batch_size: int = 64
     ) -> dict[str, float]:
-        """Figures of quality of generated images.
+        """Compute figures of quality of generated images.
 
         Args:
-            images: `(n, height, width, channels)` in [0, 1], at least 4.
-            metrics: among "kid", "fid" and "prdc".
-            batch_size: of encoding.
+            images: At least 4 images `(n, height, width, channels)` in [0, 1].
+            metrics: Names among "kid", "fid" and "prdc".
+            batch_size: Number of images that are encoded at once.
 
         Returns:
-            See `kddim.metrics.scores`.
+            Numbers by name, as `kddim.metrics.scores.scores` returns them.
 
         Raises:
-            ValueError: an unknown metric; too few images for it.
+            ValueError: If a metric is unknown, or there are too few images for it.
         """
-        metrics = check_metrics(metrics)
-        found = collect_features(self.encoder, [images], "generated", batch_size)
-        return self.score_features(found, metrics)
+        metrics = figures.check_metrics(metrics)
+        generated = collect_features(self.encoder, [images], "generated", batch_size)
+        return figures.scores(self.feature_set, generated, metrics, self.estimator)
 
-    def score_features(
-        self, generated: FeatureSet, metrics: Sequence[str] = ("kid",)
-    ) -> dict[str, float]:
-        """As `score`, of features that this encoder made."""
-        return scores(self.feature_set, generated, metrics, self.protocol_name)
+    def report(self, generated: FeatureSet, metrics: Sequence[str]) -> dict[str, Any]:
+        """Return scores of generated images with remarks and with their protocol.
 
-    def remarks_on(self, generated: FeatureSet, metrics: Sequence[str]) -> list[str]:
-        """What is odd about either set of images and about the figures, in sentences."""
-        found = remarks(self.feature_set, generated, metrics, self.protocol_name)
-        size = str(self.description.get("image_size", ""))
-        if generated.image_size and size and generated.image_size != size:
-            found.append(
-                f"the real images are {size} and the generated ones {generated.image_size}: "
-                "the score holds what the smaller lack in detail"
-            )
-        if self.fingerprint and generated.fingerprint == self.fingerprint:
-            found.append(
-                "the two sets are the same images: KID, which takes them for independent ones, "
-                "falls below zero"
-            )
-        return found
+        Args:
+            generated: Features of at least 4 generated images, made by the same encoder.
+            metrics: Names among "kid", "fid" and "prdc".
+
+        Returns:
+            Numbers by name, as `kddim.metrics.scores.scores` returns them, `remarks` (a list of
+            sentences) and `protocol` (JSON values by name).
+        """
+        return figures.scores(self.feature_set, generated, metrics, self.estimator) | {
+            "remarks": figures.remarks(self.feature_set, generated, metrics, self.estimator),
+            "protocol": self.protocol(generated.count, metrics),
+        }
 
     def protocol(self, num_images: int, metrics: Sequence[str]) -> dict[str, Any]:
-        """The words without which a score of so many generated images means nothing."""
+        """Return what a score has to be reported with, as JSON values by name.
+
+        Args:
+            num_images: Number of generated images.
+            metrics: Names among "kid", "fid" and "prdc".
+        """
         found = {
             "metric": ", ".join(name.upper() for name in metrics),
             "encoder": self.encoder.description,
         } | self.description
-        if len(self.features) < self.count:
-            found["real_features_kept"] = len(self.features)
-        smaller = min(len(self.features), num_images)
-        found |= describe_estimators(metrics, self.protocol_name, smaller)
+        kept = len(self.features)
+        if kept < self.count:
+            found["real_features_kept"] = kept
+        found |= figures.describe_estimates(metrics, self.estimator, min(kept, num_images))
         return found | {"generated_images": num_images}

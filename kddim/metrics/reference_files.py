@@ -1,4 +1,4 @@
-"""Reference statistics in `.npz` files."""
+"""Files of reference statistics, `.npz`."""
 
 import json
 import os
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from kddim.files import atomic_write
+from kddim.metrics import estimators
 from kddim.metrics.encoders import Encoder, rebuild, same_encoder
+from kddim.metrics.feature_set import FeatureSet
 from kddim.metrics.feature_statistics import FeatureStatistics
 from kddim.metrics.reference import Reference
 
@@ -20,27 +22,31 @@ _VERSION = 1
 
 
 def save_reference(reference: Reference, path: str | os.PathLike) -> Path:
-    """Writes a reference, whole or not at all.
+    """Write a reference to a file, as a whole or not at all.
 
-    The file holds `features`, float32; what the images are, the encoder and the protocol
-    as JSON in `kddim_reference`; and where there are more images than features, or than
-    dimensions, `mu` and `sigma`, the names by which other tools read statistics too.
+    The file holds `features`, float32, and `kddim_reference`, a JSON text that describes the
+    images, the encoder and the protocol. If there are more images than features are kept, or
+    more than dimensions, it also holds their mean `mu` and covariance `sigma`, the names under
+    which other tools read statistics.
 
     Args:
-        reference: to keep.
-        path: a file that ends in `.npz`.
+        reference: Reference to write.
+        path: File to write, ending in `.npz`.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        ValueError: another ending.
+        ValueError: If the path has another ending.
     """
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"Expected a file that ends in .npz. Received: {path}")
-    arrays: dict[str, Any] = {"features": reference.features.astype("float32")}
+    features, statistics = reference.features, reference.feature_set.statistics
+    arrays: dict[str, Any] = {"features": features.astype("float32")}
     arrays[_ABOUT] = json.dumps(_about(reference))
-    statistics = reference.statistics
-    if statistics is None and len(reference.features) > reference.features.shape[1]:
-        statistics = FeatureStatistics(reference.features)
+    if statistics is None and len(features) > features.shape[1]:
+        statistics = FeatureStatistics(features)
     if statistics is not None:
         arrays |= {"mu": statistics.mean, "sigma": statistics.covariance}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,19 +61,22 @@ def _about(reference: Reference) -> dict[str, Any]:
         "version": _VERSION,
         "images": reference.count,
         "description": reference.description,
-        "protocol": reference.protocol_name,
+        "protocol": reference.estimator.name,
         "encoder": encoder.description,
         "encoder_options": None if encoder.options is None else dict(encoder.options),
         "remarks": list(reference.remarks),
-        "fingerprint": reference.fingerprint,
+        "fingerprint": reference.feature_set.fingerprint,
     }
 
 
 def is_reference(path: Any) -> bool:
-    """Whether a path names a file that `save_reference` wrote.
+    """Return True if a path names a file that `save_reference` wrote.
+
+    Args:
+        path: Path, or any other source of images.
 
     Raises:
-        ValueError: a `.npz` file that cannot be read, such as a truncated one.
+        ValueError: If it is an `.npz` file that cannot be read, such as a truncated one.
     """
     if (
         isinstance(path, (str, os.PathLike))
@@ -78,9 +87,15 @@ def is_reference(path: Any) -> bool:
     return False
 
 
-def protocol_of(path: str | os.PathLike) -> str:
-    """The name of the protocol of a file that `save_reference` wrote."""
-    return _read(Path(path), lambda content: json.loads(str(content[_ABOUT]))["protocol"])
+def estimator_of(path: str | os.PathLike) -> type[estimators.Estimator]:
+    """Return the estimator of a file that `save_reference` wrote.
+
+    Args:
+        path: File to read.
+    """
+    return estimators.get(
+        _read(Path(path), lambda content: json.loads(str(content[_ABOUT]))["protocol"])
+    )
 
 
 def load_reference(
@@ -89,17 +104,19 @@ def load_reference(
     weights: str | os.PathLike | None = None,
     protocol: str | None = None,
 ) -> Reference:
-    """Reads what `save_reference` wrote.
+    """Read a reference from a file that `save_reference` wrote.
 
     Args:
-        path: the file.
-        encoder: that must have made it; None builds the one of the file.
-        weights: the file of that encoder's weights; None looks where this machine had it.
-        protocol: that it must be of; None takes the file's.
+        path: File to read.
+        encoder: Encoder that the file must have been made with. None builds the encoder that
+            the file names.
+        weights: File of the weights of that encoder. None is the path at which this machine
+            last had the file.
+        protocol: Name of the protocol that the file must have been made with. None accepts any.
 
     Raises:
-        ValueError: no such file, or a damaged one; one of another encoder or protocol; an
-            encoder that cannot be built again.
+        ValueError: If the file does not exist or is damaged, was made with another encoder or
+            protocol, or names an encoder that cannot be built.
     """
     path = Path(path)
     about, arrays = _read(path, _content)
@@ -113,28 +130,28 @@ def load_reference(
             f"Expected statistics of the protocol {protocol!r}. Received: {path}, of the protocol "
             f"{about['protocol']!r}. Ask for that one, or make statistics anew with kddim stats."
         )
-    encoder = _encoder(about, encoder, weights, path)
     reference = Reference(
-        encoder,
-        arrays["features"],
+        _encoder(about, encoder, weights, path),
+        _feature_set(about, arrays),
         about["description"],
-        _statistics(about["images"], arrays),
-        about["protocol"],
-        tuple(about["remarks"]),
-        about["fingerprint"],
+        estimators.get(about["protocol"]),
     )
     if reference.count != about["images"]:
         raise ValueError(
-            f"Expected the features of {about['images']} images. Received: {path}, damaged, with "
-            f"those of {reference.count}"
+            f"Expected the features of {about['images']} images. Received: {path}, which is "
+            f"damaged and has those of {reference.count}. Make it anew with kddim stats."
         )
     return reference
 
 
-def _statistics(images: int, arrays: dict[str, np.ndarray]) -> FeatureStatistics | None:
-    if images == len(arrays["features"]) or "mu" not in arrays:
-        return None
-    return FeatureStatistics.from_moments(images, arrays["mu"], arrays["sigma"])
+def _feature_set(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> FeatureSet:
+    features, statistics = arrays["features"], None
+    if about["images"] != len(features) and "mu" in arrays:
+        statistics = FeatureStatistics.from_moments(about["images"], arrays["mu"], arrays["sigma"])
+    image_size = str(about["description"].get("image_size", ""))
+    return FeatureSet(
+        features, statistics, image_size, tuple(about["remarks"]), about["fingerprint"]
+    )
 
 
 def _encoder(about: dict[str, Any], encoder: Encoder | None, weights: Any, path: Path) -> Encoder:
@@ -157,6 +174,11 @@ def _content(content: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _read(path: Path, use: Callable[[Any], Any]) -> Any:
+    """Return what `use` makes of the content of a file.
+
+    Raises:
+        ValueError: If the file does not exist or is damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as content:
             return use(content)

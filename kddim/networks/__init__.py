@@ -1,4 +1,4 @@
-"""Networks: functional Keras models `[noisy_images, noise_variances] -> prediction`."""
+"""Networks: Keras models `[noisy_images, noise_variances] -> prediction`."""
 
 from kddim.networks.describe import describe_network
 from kddim.networks.residual_unet import residual_unet

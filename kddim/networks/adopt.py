@@ -1,4 +1,4 @@
-"""Taking a network into a model: is it one, and how it is copied."""
+"""Adoption of a network by a model: the network is checked, and copied for the average."""
 
 import keras
 import numpy as np
@@ -7,11 +7,17 @@ from kddim.checks import reason_of
 
 
 def copy_network(network: keras.Model, image_shape: tuple[int, ...]) -> keras.Model:
-    """A copy that is not trained, with the same weights.
+    """Return a copy of a network that can hold the average of its weights.
 
-    `clone_model` alone would draw new ones.
+    The copy starts with the same weights and is not trainable. Its name ends in `_ema`, so
+    that `summary()` shows which network is which.
+
+    Args:
+        network: Network `[noisy_images, noise_variances] -> prediction`.
+        image_shape: `(height, width, channels)` of the images.
     """
-    copy = keras.models.clone_model(network)
+    copy = keras.models.clone_model(network)  # draws new weights
+    copy.name = f"{network.name}_ema"
     _run_once(copy, image_shape)
     copy.set_weights(network.get_weights())
     copy.trainable = False
@@ -19,20 +25,23 @@ def copy_network(network: keras.Model, image_shape: tuple[int, ...]) -> keras.Mo
 
 
 def check_network(network: keras.Model, image_shape: tuple[int, ...]) -> None:
-    """Refuses a network that does not take noisy images and noise variances to images.
+    """Raise an error unless a network maps noisy images and noise variances to images.
 
-    A subclassed model has its weights afterwards: it is called once.
+    The network is called once, so that a subclassed model has its weights afterwards.
+
+    Args:
+        network: The network.
+        image_shape: `(height, width, channels)` of the images.
 
     Raises:
-        ValueError: it cannot be called so, or its output has another shape.
+        ValueError: If the call fails, or if its output has another shape than the images.
     """
     try:
         shape = _run_once(network, image_shape)
     except Exception as error:
-        reason = reason_of(error)
         raise ValueError(
             "Expected a network [noisy_images, noise_variances] -> prediction for images "
-            f"{image_shape}. Received: {network.name}, which fails ({reason})"
+            f"{image_shape}. Received: {network.name}, which fails ({reason_of(error)})"
         ) from error
     if shape != (1, *image_shape):
         raise ValueError(
@@ -42,6 +51,6 @@ def check_network(network: keras.Model, image_shape: tuple[int, ...]) -> None:
 
 
 def _run_once(network: keras.Model, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Builds what is not built yet; the shape of the output for one image."""
+    """Build the network by a call on one image, and return the shape of its output."""
     inputs = [np.zeros((1, *image_shape), "float32"), np.zeros((1, 1, 1, 1), "float32")]
     return tuple(network(inputs, training=False).shape)

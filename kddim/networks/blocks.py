@@ -1,4 +1,4 @@
-"""The blocks that networks are made of: residual, self-attention, normalisation."""
+"""Blocks of networks: residual blocks, self-attention blocks and normalisation."""
 
 import math
 from typing import Any
@@ -9,20 +9,24 @@ from kddim.networks.layers import Conv2D, SpatialAttention
 
 NORMALIZATIONS = ("batch", "group")
 
-# Groups as in Wu and He 2018, fewer where they would be of less than four channels.
+# Wu and He 2018 use 32 groups. Groups here have at least four channels.
 MAX_GROUPS, MIN_GROUP_WIDTH = 32, 4
 
-# Of one attention head, as in Dhariwal and Nichol 2021.
+# Channels of one attention head, as in Dhariwal and Nichol 2021.
 MAX_HEAD_WIDTH = 64
 
 
 def residual_block(x: Any, width: int, normalization: str) -> Any:
-    """`x + convolution(swish(convolution(normalised x)))`, the block of the example.
+    """Return `x + convolution(swish(convolution(normalised x)))`, as in the keras.io example.
 
     Args:
-        x: symbolic tensor `(batch, height, width, channels)`.
-        width: channels of the result; where `x` has others, a 1x1 convolution maps them.
+        x: Symbolic tensor `(batch, height, width, channels)`.
+        width: Number of channels of the result. If `x` has another number, a 1x1 convolution
+            changes it.
         normalization: "batch" or "group".
+
+    Returns:
+        Symbolic tensor `(batch, height, width, width of the block)`.
     """
     residual = x if x.shape[-1] == width else Conv2D(width, kernel_size=1)(x)
     x = normalize(x, normalization)
@@ -32,24 +36,28 @@ def residual_block(x: Any, width: int, normalization: str) -> Any:
 
 
 def attention_block(x: Any, normalization: str, name: str) -> Any:
-    """`x + projection(attention(normalised x))` over all positions.
+    """Return `x + projection(attention(normalised x))`, with attention over all pixels.
 
-    The projection starts at zero: an untrained block is the identity. Of `C` channels,
-    it has about `4 C**2` weights, and scores of every position against every other,
-    `(height * width)**2` a head and image.
+    The projection starts at zero, so that an untrained block is the identity. With `C`
+    channels, the block has about `4 C**2` weights and computes `(height * width)**2` scores
+    per head and image.
 
     Args:
-        x: symbolic tensor `(batch, height, width, channels)`.
+        x: Symbolic tensor `(batch, height, width, channels)`.
         normalization: "batch" or "group".
-        name: begins the names of the block's layers.
+        name: Beginning of the names of the block's layers.
 
-    Source: Ho et al. 2020 (arXiv 2006.11239), section 4; heads of at most 64 channels
-    after Dhariwal and Nichol 2021 (arXiv 2105.05233), section 3.
+    Returns:
+        Symbolic tensor of the shape of `x`.
+
+    Reference:
+        Ho et al. 2020 (arXiv:2006.11239), section 4. Heads of at most 64 channels follow
+        Dhariwal and Nichol 2021 (arXiv:2105.05233), section 3.
     """
     heads, head_width = attention_heads(x.shape[-1])
     normalized = normalize(x, normalization, name=f"{name}_normalization")
     queries, keys, values = (
-        # A bias of the keys would add the same to all scores of a query: softmax drops it.
+        # A bias of the keys would shift all scores of a query alike, and softmax ignores that.
         Conv2D(heads * head_width, 1, use_bias=part != "keys", name=f"{name}_{part}")(normalized)
         for part in ("queries", "keys", "values")
     )
@@ -59,15 +67,20 @@ def attention_block(x: Any, normalization: str, name: str) -> Any:
 
 
 def attention_heads(channels: int) -> tuple[int, int]:
-    """`(heads, head width)`: as few heads as hold the channels, of at most 64 each."""
+    """Return the number of heads and their width: as few heads as possible, each at most 64."""
     heads = math.ceil(channels / MAX_HEAD_WIDTH)
     return heads, math.ceil(channels / heads)
 
 
 def normalize(x: Any, normalization: str, name: str | None = None) -> Any:
-    """Batch or group normalisation, without centre and scale.
+    """Return `x` after batch or group normalisation, without trainable centre and scale.
 
-    These would be redundant: a convolution with its own weights follows.
+    The convolution that follows has weights of its own, which make the two redundant.
+
+    Args:
+        x: Symbolic tensor `(batch, height, width, channels)`.
+        normalization: "batch" or "group".
+        name: Name of the layer, or None.
     """
     if normalization == "batch":
         return layers.BatchNormalization(center=False, scale=False, name=name)(x)
@@ -76,19 +89,20 @@ def normalize(x: Any, normalization: str, name: str | None = None) -> Any:
 
 
 def group_count(channels: int) -> int:
-    """The largest divisor of `channels` up to 32 that leaves four channels a group.
+    """Return the largest number of groups that fits a number of channels.
 
-    1 where there is none, as for a prime number of channels.
+    It is at most 32, divides `channels`, and leaves at least four channels per group. If there
+    is no such number, as for a prime number of channels, it is 1.
     """
     most = min(MAX_GROUPS, channels // MIN_GROUP_WIDTH)
     return max((n for n in range(1, most + 1) if channels % n == 0), default=1)
 
 
 def check_normalization(normalization: Any) -> str:
-    """`normalization`, once it is seen to be known.
+    """Return `normalization`.
 
     Raises:
-        ValueError: it is neither "batch" nor "group".
+        ValueError: If it is neither "batch" nor "group".
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(
@@ -99,10 +113,14 @@ def check_normalization(normalization: Any) -> str:
 
 
 def check_attention_levels(attention_levels: Any, num_levels: int) -> tuple[int, ...]:
-    """`attention_levels` as a tuple, once they are seen to be levels of the network.
+    """Return `attention_levels` as a tuple.
+
+    Args:
+        attention_levels: Sequence of different ints in [0, num_levels - 1].
+        num_levels: Number of levels of the network.
 
     Raises:
-        ValueError: they are no sequence of ints, leave [0, num_levels - 1], or repeat.
+        ValueError: If they are no sequence of ints, out of range, or if one repeats.
     """
     levels = attention_levels
     if not isinstance(levels, (tuple, list)) or not all(

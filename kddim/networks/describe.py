@@ -1,4 +1,4 @@
-"""What a network is, in a line."""
+"""Description of a network in one line."""
 
 import keras
 
@@ -11,13 +11,14 @@ NORMALIZATIONS = {
 
 
 def describe_network(network: keras.Model) -> str:
-    """Its name, how it normalises, and where kddim's self-attention stands.
+    """Return the name of a network, its normalisation, and the sizes at which it attends.
 
     Args:
-        network: any that was built.
+        network: Keras model that has been built.
 
     Returns:
-        Such as `residual_unet, group normalisation, self-attention at 16x16, 8x8`.
+        Text such as `residual_unet, group normalisation, self-attention at 16x16, 8x8`. Only
+        attention by `kddim.networks.layers.SpatialAttention` is named.
     """
     layers = network._flatten_layers(include_self=False)
     kinds = {type(layer) for layer in layers}

@@ -1,4 +1,4 @@
-"""Layers that the networks and the model share."""
+"""Layers of the networks and of the model."""
 
 import math
 from typing import Any
@@ -13,19 +13,24 @@ from kddim.images import check_images, iterate_batches
 
 @keras.saving.register_keras_serializable(package="kddim")
 class Conv2D(keras.layers.Conv2D):
-    """Keras' convolution, without the copies that Keras makes around it with PyTorch.
+    """`keras.layers.Conv2D`, faster with PyTorch.
 
-    It has Keras' name, because Keras finds weights in a file by the names of classes.
+    With this backend, Keras copies the images to another memory layout and back around each
+    convolution. This layer does without the copies if the stride and the dilation are 1, the
+    padding is "same" and the channels come last. Arguments and results are those of
+    `keras.layers.Conv2D`. The class has the same name, because Keras finds weights in a saved
+    file by the names of classes.
     """
 
     def convolution_op(self, inputs, kernel):
+        """Return the convolution of `inputs` with `kernel`, without bias and activation."""
         if is_plain(self):
             return backend.convolve(inputs, kernel)
         return super().convolution_op(inputs, kernel)
 
 
 def is_plain(convolution: keras.layers.Conv2D) -> bool:
-    """Whether `backend.convolve` computes what a layer convolves."""
+    """Return True if `kddim.backend.convolve` computes the convolution of a layer."""
     padded = convolution.padding == "same" or tuple(convolution.kernel_size) == (1, 1)
     return (
         padded
@@ -39,15 +44,22 @@ def is_plain(convolution: keras.layers.Conv2D) -> bool:
 class SinusoidalEmbedding(keras.layers.Layer):
     """Sines and cosines of a number at geometrically spaced frequencies.
 
-    `[sin(2 pi f_i x), cos(2 pi f_i x)]`, with `f_i` from 1 to `max_frequency`: the
-    noise-level embedding of the keras.io example. It is computed in float32 under
-    every dtype policy: at 1,000 turns a unit, half precision would keep no phase.
+    The embedding of `x` is `[sin(2 pi f_i x), cos(2 pi f_i x)]`, with frequencies `f_i` from 1
+    to `max_frequency`, as in the keras.io example. It is computed in float32 under every dtype
+    policy: at 1,000 turns per unit, half precision would lose the phase.
 
     Args:
-        dims: length of the embedding, even, at least 4.
-        max_frequency: the highest frequency, in turns per unit, above 1.
+        dims: Length of the embedding, an even int of at least 4.
+        max_frequency: Highest frequency in turns per unit, above 1.
 
-    Shapes: `(..., 1)` to `(..., dims)`.
+    Input shape:
+        `(..., 1)`.
+
+    Output shape:
+        `(..., dims)`, float32.
+
+    Raises:
+        ValueError: If `dims` is odd or below 4.
     """
 
     def __init__(self, dims: int = 32, max_frequency: float = 1000.0, **kwargs: Any):
@@ -57,8 +69,8 @@ class SinusoidalEmbedding(keras.layers.Layer):
             raise ValueError(f"Expected an even `dims` of at least 4. Received: {dims}")
         self.dims = dims
         self.max_frequency = max_frequency
-        # The float32 operations of the example, in an order that gives its very
-        # numbers: one float32 rounding at 1,000 turns is half a milliradian of phase.
+        # These operations give the float32 numbers of the example bit for bit. Another
+        # rounding of 1,000 turns would change the phase by half a milliradian.
         exponents = np.linspace(0.0, np.log(np.float32(max_frequency)), dims // 2, dtype="float32")
         frequencies = np.exp(exponents.astype("float64")).astype("float32")
         self._angular_speeds = np.float32(2.0 * np.pi) * frequencies
@@ -76,21 +88,26 @@ class SinusoidalEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kddim")
 class SpatialAttention(keras.layers.Layer):
-    """Dot-product attention of every position of an image to every position.
+    """Dot-product attention of every pixel of an image to every pixel.
 
-    Per head, of `d` channels: `softmax(queries keys^T / sqrt(d)) values`. It has no
-    weights: the projections are layers around it.
+    Each head of `d` channels computes `softmax(queries keys^T / sqrt(d)) values`. The layer has
+    no weights; projections are layers around it.
 
     Args:
-        num_heads: heads, at least 1, that divide the channels.
+        num_heads: Number of heads, at least 1. It must divide the number of channels.
 
-    Shapes: queries, keys and values, each `(batch, height, width, channels)`, in a list,
-    to the same.
+    Input shape:
+        List of queries, keys and values, each `(batch, height, width, channels)`.
+
+    Output shape:
+        `(batch, height, width, channels)`.
 
     Raises:
-        ValueError: heads below 1, or, on the first call, that do not divide the channels.
+        ValueError: If `num_heads` is below 1 or, on the first call, does not divide the
+            number of channels.
 
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), Eq. 1.
+    Reference:
+        Vaswani et al. 2017, "Attention is all you need" (arXiv:1706.03762), Eq. 1.
     """
 
     def __init__(self, num_heads: int = 1, **kwargs: Any):
@@ -103,15 +120,15 @@ class SpatialAttention(keras.layers.Layer):
         channels = input_shape[0][-1]
         if channels % self.num_heads:
             raise ValueError(
-                f"Expected channels divisible by {self.num_heads}, the number of heads. "
-                f"Received: {channels}. Use other heads."
+                f"Expected a number of channels divisible by {self.num_heads}, the number of "
+                f"heads. Received: {channels} channels. Use another number of heads."
             )
 
     def call(self, inputs):
         _, height, width, channels = inputs[0].shape
         heads = (-1, height * width, self.num_heads, channels // self.num_heads)
         queries, keys, values = (ops.reshape(x, heads) for x in inputs)
-        # Scaled before the product, which could leave the range of float16.
+        # Scale before the product, which could overflow in float16.
         queries = queries / math.sqrt(queries.shape[-1])
         attended = ops.dot_product_attention(queries, keys, values, scale=1.0)
         return ops.reshape(attended, (-1, height, width, channels))
@@ -125,13 +142,17 @@ class SpatialAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kddim")
 class ImageNormalization(keras.layers.Normalization):
-    """Images in [0, 1] to zero mean and unit variance per channel.
+    """Normalisation of images in [0, 1] to zero mean and unit variance per channel.
 
-    A `keras.layers.Normalization` over the last axis, in float32 under every dtype
-    policy. Its statistics are read from variables at every call, so that a compiled
-    step sees those of a later `adapt` or `load_weights` too.
+    This is `keras.layers.Normalization` over the last axis, in float32 under every dtype
+    policy. It reads its statistics from variables at each call, so that steps compiled
+    earlier use the statistics of a later `adapt` or `load_weights`.
 
-    Shapes: `(batch, height, width, channels)` to the same.
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        The same, float32.
     """
 
     def __init__(self, **kwargs: Any):
@@ -140,17 +161,17 @@ class ImageNormalization(keras.layers.Normalization):
         super().__init__(dtype="float32", **kwargs)
 
     def adapt(self, data: Any) -> None:
-        """Measures mean and variance of each channel over a data set.
+        """Compute the mean and the variance of each channel over a data set.
 
         Args:
-            data: images in [0, 1], `(batch, height, width, channels)`: an array, or
-                anything that yields batches, with or without labels: `tf.data`,
-                `keras.utils.PyDataset`, a torch `DataLoader`, an iterable. It is read
-                once, from beginning to end; sums are kept in float64.
+            data: Images in [0, 1] of shape `(batch, height, width, channels)`: an array, or
+                an iterable of batches with or without labels, such as a `tf.data.Dataset`, a
+                `keras.utils.PyDataset` or a torch `DataLoader`. It is read once. Sums are
+                kept in float64.
 
         Raises:
-            ValueError: no image, another number of channels than the layer's, values
-                that are not finite or outside [0, 1].
+            ValueError: If there are no images, if their number of channels is not that of the
+                layer, or if a value is not finite or outside [0, 1].
         """
         count, total, squares = 0, 0.0, 0.0
         for images in iterate_batches(data):
@@ -159,7 +180,7 @@ class ImageNormalization(keras.layers.Normalization):
             if not self.built:
                 self.build(images.shape)
             pixels = images.reshape(-1, images.shape[-1])
-            # Shifted by a half, which the mean of pixels is near: less cancellation.
+            # Means of pixels are near 0.5: subtract it, so that less precision is lost.
             count += len(pixels)
             total = total + (pixels - 0.5).sum(axis=0)
             squares = squares + ((pixels - 0.5) ** 2).sum(axis=0)
@@ -173,7 +194,7 @@ class ImageNormalization(keras.layers.Normalization):
 
     @property
     def adapted(self) -> bool:
-        """Whether the statistics were measured or loaded, not just initialised."""
+        """True if the statistics were computed or loaded, not only initialised."""
         mean, variance = np.asarray(self.adapt_mean), np.asarray(self.adapt_variance)
         return bool(int(self.count) > 0 or np.any(mean != 0.0) or np.any(variance != 1.0))
 
@@ -182,6 +203,6 @@ class ImageNormalization(keras.layers.Normalization):
         return (ops.cast(inputs, "float32") - self.adapt_mean.value) / scale
 
     def denormalize(self, inputs: Any) -> Any:
-        """The inverse of a call, without clipping."""
+        """Return images from normalised images, without clipping them to [0, 1]."""
         deviation = ops.sqrt(self.adapt_variance.value)
         return self.adapt_mean.value + ops.cast(inputs, "float32") * deviation

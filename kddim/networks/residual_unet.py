@@ -29,47 +29,50 @@ def residual_unet(
     embedding_max_frequency: float = 1000.0,
     name: str = "residual_unet",
 ) -> keras.Model:
-    """A UNet of residual blocks, conditioned on the variance of the noise.
+    """Build a UNet of residual blocks that is conditioned on the variance of the noise.
 
-    The network of the keras.io example "Denoising Diffusion Implicit Models", layer
-    for layer and weight for weight in the same order: residual blocks with batch
-    normalisation (no centre, no scale) and swish, average pooling down, bilinear
-    upsampling up, and a last convolution that starts at zero, so that an untrained
+    By default, this is the network of the keras.io example "Denoising Diffusion Implicit
+    Models", with the same layers and weights in the same order: residual blocks with batch
+    normalisation (without centre and scale) and swish, average pooling on the way down, and
+    bilinear upsampling on the way up. The last convolution starts at zero, so that an untrained
     network predicts zero.
 
-    Two options lead away from the example, and are off by default: self-attention, which
-    lets distant parts of an image agree, and group normalisation, whose statistics are
-    those of one image, for batches too small for batch statistics.
+    Two options go beyond the example. Self-attention relates distant parts of an image. Group
+    normalisation uses the statistics of single images, and suits batches that are too small
+    for batch statistics.
 
     Args:
-        image_size: height and width in pixels, divisible by `2**(len(widths) - 1)`;
-            an int or `(height, width)`.
-        widths: channels of each level, the finest first.
-        block_depth: residual blocks a level, at least 1.
-        channels: channels of the images.
-        attention_levels: levels, 0 the finest and `len(widths) - 1` the coarsest, with a
-            self-attention block after each of their residual blocks, on the way down and
-            on the way up (Ho et al. 2020; Dhariwal and Nichol 2021). A block starts as
-            the identity, has heads of at most 64 channels, and compares all pairs of
-            positions: memory grows with the fourth power of the side, so choose coarse
-            levels.
-        normalization: "batch", or "group": the largest number of groups up to 32 that
-            divides the channels and leaves at least four a group (Wu and He 2018),
-            without centre and scale too.
-        embedding_dims: length of the noise embedding.
-        embedding_max_frequency: its highest frequency; its lowest is 1.
-        name: the model's name.
+        image_size: Side length in pixels, or `(height, width)`. Height and width must be
+            divisible by `2**(len(widths) - 1)`.
+        widths: Number of channels of each level, from the finest to the coarsest.
+        block_depth: Number of residual blocks per level, at least 1.
+        channels: Number of channels of the images.
+        attention_levels: Levels with self-attention after each residual block, from 0 (finest)
+            to `len(widths) - 1` (coarsest). An attention block starts as the identity, and its
+            heads have at most 64 channels. Its memory grows with the fourth power of the side
+            length, so choose coarse levels.
+        normalization: "batch" or "group". The number of groups is the largest one up to 32
+            that divides the channels and leaves at least four channels per group.
+        embedding_dims: Length of the embedding of the noise variance, an even int of at
+            least 4.
+        embedding_max_frequency: Highest frequency of the embedding; the lowest is 1.
+        name: Name of the model.
 
     Returns:
-        A functional model `[noisy_images (batch, height, width, channels),
-        noise_variances (batch, 1, 1, 1)] -> prediction`, of the images' shape, float32.
+        Functional Keras model `[noisy_images, noise_variances] -> prediction`. The images and
+        the prediction have shape `(batch, height, width, channels)`, the variances
+        `(batch, 1, 1, 1)`. The prediction is float32 under every dtype policy.
 
     Raises:
-        ValueError: a size that is not divisible, an empty or non-positive option,
-            attention levels that the network does not have or that repeat, an unknown
-            normalisation.
+        ValueError: If the size is not divisible, an option is empty or below 1, an attention
+            level is out of range or repeats, or the normalisation is unknown.
 
-    Example: `residual_unet(64, attention_levels=(2, 3), normalization="group")`.
+    Example:
+        `residual_unet(64, attention_levels=(2, 3), normalization="group")`
+
+    Reference:
+        Ho et al. 2020 (arXiv:2006.11239) and Dhariwal and Nichol 2021 (arXiv:2105.05233) for
+        attention; Wu and He 2018 (arXiv:1803.08494) for group normalisation.
     """
     height, width = check_image_size(image_size)
     widths = check_structure((height, width), widths, block_depth, channels)
@@ -92,7 +95,7 @@ def residual_unet(
         return attention_block(x, normalization, name=f"attention_{next(numbers)}")
 
     x = _down_and_up(x, len(widths), block_depth, block)
-    # The prediction leaves the network in float32 under mixed precision too.
+    # The prediction is float32 under mixed precision, too.
     x = Conv2D(channels, kernel_size=1, kernel_initializer="zeros", dtype="float32")(x)
     return keras.Model([noisy_images, noise_variances], x, name=name)
 
@@ -100,7 +103,17 @@ def residual_unet(
 def _down_and_up(
     x: Any, num_levels: int, block_depth: int, block: Callable[[Any, int], Any]
 ) -> Any:
-    """The U: blocks from the finest level to the coarsest and back, joined by skips."""
+    """Return `x` after blocks from the finest level to the coarsest and back.
+
+    The output of each block on the way down is concatenated to the input of a block on the way
+    up.
+
+    Args:
+        x: Symbolic tensor.
+        num_levels: Number of levels.
+        block_depth: Number of blocks per level.
+        block: Function `(x, level) -> x`.
+    """
     skips: list[Any] = []
     for level in range(num_levels - 1):
         for _ in range(block_depth):
@@ -120,10 +133,17 @@ def _down_and_up(
 def check_structure(
     size: tuple[int, int], widths: Sequence[int], block_depth: int, channels: int
 ) -> tuple[int, ...]:
-    """`widths` as a tuple, once they are seen to fit the image size.
+    """Return `widths` as a tuple.
+
+    Args:
+        size: Height and width of the images.
+        widths: Number of channels of each level.
+        block_depth: Number of residual blocks per level.
+        channels: Number of channels of the images.
 
     Raises:
-        ValueError: they do not, or an option is below 1.
+        ValueError: If an option is below 1, or if the image size is not divisible by
+            `2**(len(widths) - 1)`.
     """
     if not isinstance(widths, (tuple, list)):
         raise ValueError(f"Expected `widths` as a sequence of ints. Received: {widths!r}")

@@ -6,7 +6,7 @@ pred_images)`. Each algorithm has its own file.
 
 from typing import Any
 
-from kddim import registry
+from kddim import names, registry
 from kddim.samplers.adams_bashforth import AdamsBashforth
 from kddim.samplers.base import Rates, Sampler
 from kddim.samplers.ddim import DDIM
@@ -29,13 +29,7 @@ __all__ = [
     "inverse_of",
 ]
 
-NAMES: dict[str, type[Sampler]] = {
-    "ddim": DDIM,
-    "ddpm": DDPM,
-    "heun": Heun,
-    "dpm_solver_pp": DPMSolverPP,
-    "adams_bashforth": AdamsBashforth,
-}
+NAMES: dict[str, type[Sampler]] = registry.load_table(names.SAMPLERS)
 
 
 def get(identifier: Any) -> Sampler:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kddim import registry
+from kddim import names, registry
 from kddim.backend import to_numpy
 from kddim.schedules.base import Schedule, check_monotonic
 from kddim.schedules.cosine import CosineSchedule
@@ -23,6 +23,8 @@ from kddim.schedules.nichol_dhariwal import NicholDhariwalSchedule
 from kddim.schedules.sigmoid import SigmoidSchedule
 
 log = logging.getLogger("kddim")
+
+NAMES: dict[str, type[Schedule]] = registry.load_table(names.SCHEDULES)
 
 __all__ = [
     "NAMES",
@@ -37,14 +39,6 @@ __all__ = [
     "check_terminal_rate",
     "get",
 ]
-
-NAMES: dict[str, type[Schedule]] = {
-    "cosine": CosineSchedule,
-    "linear_beta": LinearBetaSchedule,
-    "log_snr_linear": LogSNRLinearSchedule,
-    "nichol_dhariwal": NicholDhariwalSchedule,
-    "sigmoid": SigmoidSchedule,
-}
 
 
 def get(identifier: Any) -> Schedule:

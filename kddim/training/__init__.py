@@ -1,4 +1,4 @@
-"""Training from a source of images to a run folder."""
+"""Training runs, from a source of images to a run folder."""
 
 from kddim.training.config import DIGITS_DEFAULTS, EXAMPLE_DEFAULTS, TrainingConfig
 from kddim.training.run import train

@@ -1,4 +1,4 @@
-"""What decides a training run."""
+"""Settings of a training run."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from kddim.networks.residual_unet import check_structure
 
 ENCODERS = (*NAMES, "none")
 
-# 8x8 images need fewer levels, and minutes instead of hours.
+# Images of 8x8 pixels need fewer levels, and minutes instead of hours.
 DIGITS_DEFAULTS: dict[str, Any] = {
     "image_size": 8,
     "widths": (32, 64, 96),
@@ -31,41 +31,47 @@ EXAMPLE_DEFAULTS: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that decides a run. None takes the default of the source.
+    """Settings of a training run.
 
     Args:
-        source: see `kddim.data.load`.
-        image_size: side in pixels, or `(height, width)`; 8 for digits, else 64.
-        channels: None keeps those of the data.
-        widths: of the residual UNet; (32, 64, 96) for digits, else (32, 64, 96, 128).
-        block_depth: of the residual UNet.
-        attention_levels: of the residual UNet, from 0 (finest); see
-            `kddim.networks.residual_unet`.
-        normalization: of the residual UNet, "batch" or "group".
-        batch_size: images a step.
-        epochs: 100 for digits, else 50.
-        steps_per_epoch: steps an epoch; None is `repeats` passes over the data.
-        repeats: passes an epoch; 1 for digits, else the example's 5.
-        max_minutes: training ends before an epoch that would exceed them; None has no
-            limit.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-        ema: decay of the averaged weights.
-        schedule: name of a schedule.
-        prediction_type: "noise", "image" or "velocity".
-        loss_type: what the loss compares, of the same words; None is `prediction_type`.
-        remat: trains in less memory and more time, see `kddim.DiffusionModel`.
-        flip: mirrors half of the training images.
-        limit: uses at most so many images.
-        validation_split: fraction held out.
-        kid_encoder: a name of `kddim.metrics.encoders.get`, or "none".
-        encoder_weights: a local file for that encoder.
-        kid_images: images generated for each KID, and at most so many real ones.
-        kid_steps: diffusion steps of them.
-        kid_max_seconds: that a KID may take, see `kddim.callbacks.KIDCallback`; None has
-            no limit.
-        every: epochs between KIDs and sample grids; 10 for digits, else 1.
-        seed: of everything random.
+        source: Source of images, as for `kddim.data.load`.
+        image_size: Side in pixels, or `(height, width)`. None is 8 for digits, else 64.
+        channels: Number of channels. None keeps the channels of the data.
+        widths: Number of channels of each level of the residual UNet, the finest level first.
+            None is (32, 64, 96) for digits, else (32, 64, 96, 128).
+        block_depth: Number of residual blocks per level, at least 1.
+        attention_levels: Levels of the UNet with self-attention. Level 0 is the finest.
+        normalization: Normalisation layers of the UNet, "batch" or "group".
+        batch_size: Number of images per step, at least 1.
+        epochs: Number of epochs, at least 1. None is 100 for digits, else 50.
+        steps_per_epoch: Number of steps per epoch, at least 1. None is `repeats` passes over the
+            data.
+        repeats: Number of passes over the data per epoch, at least 1. None is 1 for digits, else
+            5 as in the keras.io example.
+        max_minutes: Time limit in minutes, above 0. Training ends before an epoch that would
+            exceed it. None has no limit.
+        learning_rate: Learning rate of AdamW, above 0.
+        weight_decay: Weight decay of AdamW.
+        ema: Decay of the moving average of the weights, in [0, 1).
+        schedule: Name of a noise schedule.
+        prediction_type: Quantity that the network predicts: "noise", "image" or "velocity".
+        loss_type: Quantity that the loss compares: "noise", "image" or "velocity". None is
+            `prediction_type`.
+        remat: If true, training uses less memory and more time.
+        flip: If true, mirror each training image with probability 1/2.
+        limit: Maximum number of images, at least 2. None uses all.
+        validation_split: Fraction of the images for validation, in (0, 1).
+        kid_encoder: Name of the feature encoder of KID, or "none" to measure no KID.
+        encoder_weights: Path of a local file with weights for the encoder. None takes the
+            encoder's own.
+        kid_images: Number of images to generate for each KID, and maximum number of real ones,
+            at least 2.
+        kid_steps: Number of diffusion steps for each KID, at least 1.
+        kid_max_seconds: Time that a KID may take, above 0. `kid_images` is lowered to fit. None
+            has no limit.
+        every: Number of epochs between KIDs, and between sample grids, at least 1. None is 10
+            for digits, else 1.
+        seed: Seed of everything random.
     """
 
     source: str = "digits"
@@ -98,36 +104,56 @@ class TrainingConfig:
     every: int | None = None
     seed: int = 0
 
-    def resolved(self) -> "TrainingConfig":
-        """The same with the source's defaults in place of None.
+    def resolved(self) -> "ResolvedConfig":
+        """Return these settings with the defaults of the source in place of None.
 
         Raises:
-            ValueError: an option below its least value.
+            ValueError: If a setting is unknown or out of range.
         """
         defaults = DIGITS_DEFAULTS if str(self.source) == "digits" else EXAMPLE_DEFAULTS
-        missing = {key: value for key, value in defaults.items() if getattr(self, key) is None}
-        config = dataclasses.replace(self, **missing)
-        for name in ("batch_size", "epochs", "steps_per_epoch", "repeats", "every", "kid_steps"):
-            value = getattr(config, name)
-            if value is not None and value < 1:
-                raise ValueError(f"Expected {name} of at least 1. Received: {value}")
-        schedules.get(config.schedule)
-        predictions.check(config.prediction_type)
-        predictions.check(config.loss_type or config.prediction_type, "loss_type")
-        ema.check(config.ema)
-        size = check_image_size(config.image_size)
-        check_structure(size, config.widths or (), config.block_depth, config.channels or 3)
-        check_attention_levels(config.attention_levels, len(config.widths or ()))
-        check_normalization(config.normalization)
-        if config.kid_encoder not in ENCODERS:
-            raise ValueError(
-                f"Unknown encoder: expected one of {', '.join(map(repr, ENCODERS))}. "
-                f"Received: {config.kid_encoder!r}"
-            )
-        if config.kid_images < 2:
-            raise ValueError(f"Expected kid_images of at least 2. Received: {config.kid_images}")
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        missing = {key: value for key, value in defaults.items() if values[key] is None}
+        config = ResolvedConfig(**(values | missing))
+        config.check()
+        return config
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedConfig(TrainingConfig):
+    """Settings of a training run, with the defaults of the source filled in."""
+
+    image_size: int | tuple[int, int] = EXAMPLE_DEFAULTS["image_size"]
+    widths: tuple[int, ...] = EXAMPLE_DEFAULTS["widths"]
+    epochs: int = EXAMPLE_DEFAULTS["epochs"]
+    repeats: int = EXAMPLE_DEFAULTS["repeats"]
+    every: int = EXAMPLE_DEFAULTS["every"]
+
+    def check(self) -> None:
+        """Check all settings that can be checked without the data.
+
+        Raises:
+            ValueError: If a setting is unknown or out of range.
+        """
+        least = {"kid_images": 2}
+        counts = ("batch_size", "epochs", "steps_per_epoch", "repeats", "every", "kid_steps")
+        for name, minimum in (dict.fromkeys(counts, 1) | least).items():
+            value = getattr(self, name)
+            if value is not None and value < minimum:
+                raise ValueError(f"Expected {name} of at least {minimum}. Received: {value}")
         for name in ("learning_rate", "max_minutes", "kid_max_seconds"):
-            value = getattr(config, name)
+            value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Expected {name} above 0. Received: {value}")
-        return config
+        if self.kid_encoder not in ENCODERS:
+            raise ValueError(
+                f"Unknown encoder: expected one of {', '.join(map(repr, ENCODERS))}. "
+                f"Received: {self.kid_encoder!r}"
+            )
+        schedules.get(self.schedule)
+        predictions.check(self.prediction_type)
+        predictions.check(self.loss_type or self.prediction_type, "loss_type")
+        ema.check(self.ema)
+        size = check_image_size(self.image_size)
+        check_structure(size, self.widths, self.block_depth, self.channels or 3)
+        check_attention_levels(self.attention_levels, len(self.widths))
+        check_normalization(self.normalization)

@@ -1,4 +1,4 @@
-"""Training from a source of images to a run folder: what `kddim train` calls."""
+"""Training from a source of images to a run folder."""
 
 import dataclasses
 import logging
@@ -10,12 +10,12 @@ from typing import Any
 import keras
 
 from kddim import callbacks, data, runs
-from kddim.data.dataset import ImageDataset
+from kddim.data import ImageDataset
 from kddim.files import write_json
 from kddim.metrics import encoders
 from kddim.model import DiffusionModel
 from kddim.networks.residual_unet import residual_unet
-from kddim.training.config import TrainingConfig
+from kddim.training.config import ResolvedConfig, TrainingConfig
 
 log = logging.getLogger("kddim")
 
@@ -27,97 +27,94 @@ def train(
     overwrite: bool = False,
     verbose: int | str = "auto",
 ) -> Path:
-    """Trains a model and leaves a run folder.
+    """Train a model, and write a run folder.
 
     Args:
-        config: see `TrainingConfig`.
-        output: the run folder: `model.keras` (best by KID, or the last), `config.json`,
-            `history.csv`, `history.png`, `samples/epoch_0001.png` ...
-        overwrite: allows `output` to be an earlier run, which is then replaced.
-        verbose: as in `keras.Model.fit`.
+        config: Settings of the run.
+        output: Run folder. It receives `model.keras` (the model with the best KID, or the last
+            one), `config.json`, `history.csv`, `history.png`, `samples/epoch_0001.png` and so
+            on.
+        overwrite: If true, `output` may be an earlier run, which is replaced.
+        verbose: Verbosity of `keras.Model.fit`.
 
     Returns:
-        The run folder.
+        Path of the run folder.
 
     Raises:
-        ValueError: an option, the data or the output cannot be used; then nothing was
-            written. Or the loss became NaN; then the run holds the best model before.
+        ValueError: If a setting, the data or the output cannot be used. Nothing is written then.
+            If the loss is not finite. The run folder then holds the best model before.
+
+    Example:
+        >>> train(TrainingConfig("digits", epochs=20), "runs/digits")
     """
     output = runs.check_run_output(output, overwrite)
-    config = config.resolved()
-    keras.utils.set_random_seed(config.seed % 2**32)
-    train_data, validation_data = _load(config)
-    model = _build(config, train_data)
-    measure = _kid_callback(config, validation_data, verbose)
+    resolved = config.resolved()
+    keras.utils.set_random_seed(resolved.seed % 2**32)
+    train_data, validation_data = _load(resolved)
+    model = _build(resolved, train_data)
+    log.info(
+        "%s: %d training and %d validation images of %s; %s parameters",
+        *(resolved.source, len(train_data.images), len(validation_data.images)),
+        *(_size(model), f"{model.network.count_params():,}"),
+    )
+    measure = _kid_callback(resolved, validation_data, verbose)
     if measure:
         measure.prepare(model.image_shape)
-    _announce(config, model, train_data, validation_data)
 
     output.mkdir(parents=True, exist_ok=True)
     _remove_earlier_run(output)
-    history = callbacks.HistoryCallback(output, title=_title(config, model, measure))
+    history = callbacks.HistoryCallback(output, title=_title(resolved, model, measure))
     best = callbacks.BestModelCallback(
-        output / runs.MODEL, monitor="val_kid" if measure else None, every=config.every or 1
+        output / runs.MODEL, monitor="val_kid" if measure else None, every=resolved.every
     )
-    _write_config(output, config, model, {"kid": None})
+    _write_config(output, resolved, model, {"kid": None})
     try:
         model.fit(
             train_data,
-            epochs=config.epochs,
+            epochs=resolved.epochs,
             validation_data=validation_data,
             verbose=verbose,
-            callbacks=[*_callbacks(config, output, measure), best, history],
+            callbacks=[*_callbacks(resolved, output, measure), best, history],
         )
     finally:
         kid = measure and measure.protocol | {"best": best.best}
-        _write_config(output, config, model, {"kid": kid, "best_epoch": best.best_epoch})
+        _write_config(output, resolved, model, {"kid": kid, "best_epoch": best.best_epoch})
     if history.rows and not math.isfinite(history.rows[-1]["loss"]):
         raise ValueError(
             f"Expected a finite loss. Received: NaN in epoch {len(history.rows)}. Use a smaller "
-            f"learning rate. {output} holds what was measured before."
+            f"learning rate. {output} holds the epochs before."
         )
     return output
 
 
-def _load(config: TrainingConfig) -> tuple[ImageDataset, ImageDataset]:
-    train_data, validation_data = data.load(
+def _load(config: ResolvedConfig) -> tuple[ImageDataset, ImageDataset]:
+    return data.load(
         config.source,
-        config.image_size or 64,
+        config.image_size,
         config.batch_size,
         channels=config.channels,
         validation_split=config.validation_split,
-        repeats=config.repeats or 1,
+        repeats=config.repeats,
+        steps_per_epoch=config.steps_per_epoch,
         flip=config.flip,
         limit=config.limit,
         seed=config.seed,
     )
-    if config.steps_per_epoch is not None:
-        train_data = ImageDataset(
-            train_data.images,
-            config.batch_size,
-            training=True,
-            steps_per_epoch=config.steps_per_epoch,
-            flip=config.flip,
-            seed=config.seed,
-        )
-    log.info(
-        "%d training and %d validation images", len(train_data.images), len(validation_data.images)
-    )
-    return train_data, validation_data
 
 
-def _build(config: TrainingConfig, train_data: ImageDataset) -> DiffusionModel:
+def _build(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionModel:
+    height, width, channels = train_data.images.shape[1:]
     model = DiffusionModel(
-        train_data.images.shape[1:3],
-        config.widths or (),
+        (height, width),
+        config.widths,
         config.block_depth,
-        channels=train_data.images.shape[3],
+        channels=channels,
         schedule=config.schedule,
         prediction_type=config.prediction_type,
         loss_type=config.loss_type,
         remat=config.remat,
         ema=config.ema,
-        network=_network(config, train_data.images.shape[1:]),
+        network=_network(config, (height, width), channels),
         seed=config.seed,
     )
     model.normalizer.adapt(ImageDataset(train_data.images, 256))
@@ -127,50 +124,36 @@ def _build(config: TrainingConfig, train_data: ImageDataset) -> DiffusionModel:
     return model
 
 
-def _network(config: TrainingConfig, image_shape: tuple[int, ...]) -> keras.Model | None:
-    """The UNet with options that `DiffusionModel` does not take; None for its default."""
+def _network(
+    config: ResolvedConfig, image_size: tuple[int, int], channels: int
+) -> keras.Model | None:
+    """Return a UNet with the options that `DiffusionModel` does not have, if any is used."""
     if not config.attention_levels and config.normalization == "batch":
         return None
     return residual_unet(
-        image_shape[:2],  # type: ignore[arg-type]
-        config.widths or (),
+        image_size,
+        config.widths,
         config.block_depth,
-        channels=image_shape[2],
+        channels=channels,
         attention_levels=config.attention_levels,
         normalization=config.normalization,
     )
 
 
 def _callbacks(
-    config: TrainingConfig, output: Path, measure: callbacks.KIDCallback | None
+    config: ResolvedConfig, output: Path, measure: callbacks.KIDCallback | None
 ) -> list[keras.callbacks.Callback]:
-    """In the order in which they need each other: first what may end the training."""
+    """Return the callbacks before those that save. The ones that may end training come first."""
     found: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
     if config.max_minutes:
         found.append(callbacks.TimeLimitCallback(60.0 * config.max_minutes))
     if measure:
         found.append(measure)
-    return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every or 1)]
-
-
-def _announce(
-    config: TrainingConfig,
-    model: DiffusionModel,
-    train_data: ImageDataset,
-    validation_data: ImageDataset,
-) -> None:
-    log.info(
-        "%s: %d training and %d validation images of %s; %s parameters",
-        config.source,
-        len(train_data.images),
-        len(validation_data.images),
-        _size(model),
-        f"{model.network.count_params():,}",
-    )
+    return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every)]
 
 
 def _kid_callback(
-    config: TrainingConfig, validation_data: ImageDataset, verbose: int | str
+    config: ResolvedConfig, validation_data: ImageDataset, verbose: int | str
 ) -> callbacks.KIDCallback | None:
     if config.kid_encoder == "none":
         return None
@@ -179,7 +162,7 @@ def _kid_callback(
         encoders.get(config.kid_encoder, weights=config.encoder_weights),
         num_images=config.kid_images,
         diffusion_steps=config.kid_steps,
-        every=config.every or 1,
+        every=config.every,
         max_seconds=config.kid_max_seconds,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -188,7 +171,7 @@ def _kid_callback(
 
 
 def _remove_earlier_run(output: Path) -> None:
-    """Removes the files of a run, and nothing else, so that no two runs mix."""
+    """Remove the files of an earlier run, and no others, so that two runs do not mix."""
     for name in (runs.MODEL, runs.CONFIG, "history.csv", "history.png"):
         (output / name).unlink(missing_ok=True)
     for picture in (output / runs.SAMPLES).glob("epoch_*.png"):
@@ -196,7 +179,7 @@ def _remove_earlier_run(output: Path) -> None:
 
 
 def _write_config(
-    output: Path, config: TrainingConfig, model: DiffusionModel, found: dict[str, Any]
+    output: Path, config: ResolvedConfig, model: DiffusionModel, found: dict[str, Any]
 ) -> None:
     content: dict[str, Any] = {"training": dataclasses.asdict(config)}
     content["training"]["channels"] = model.image_shape[2]
@@ -206,7 +189,7 @@ def _write_config(
 
 
 def _title(
-    config: TrainingConfig, model: DiffusionModel, measure: callbacks.KIDCallback | None
+    config: ResolvedConfig, model: DiffusionModel, measure: callbacks.KIDCallback | None
 ) -> str:
     title = f"{Path(config.source).name}, {_size(model)}"
     if measure is None:

@@ -1,6 +1,6 @@
-"""Feature encoders: from images in [0, 1] to features.
+"""Feature encoders, from images in [0, 1] to features.
 
-Encoders live outside the model: one inside it would end up in every checkpoint.
+Encoders are kept outside the model, so that they are saved in no checkpoint.
 """
 
 from kddim.metrics.encoders.base import Encoder, from_model

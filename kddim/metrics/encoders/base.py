@@ -1,4 +1,4 @@
-"""What an encoder is: a function from images in [0, 1] to features, with its name."""
+"""Encoders: functions from images in [0, 1] to features, with their descriptions."""
 
 import contextlib
 import dataclasses
@@ -14,23 +14,22 @@ from keras import ops
 
 from kddim.backend import compile_step, to_numpy
 
-SEEN = "seen"  # the layer of an encoder that gives the images as its network sees them
+SEEN = "seen"  # name of the layer that holds the images as the network of an encoder sees them
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """A function from images to features, and the words that say which.
+    """Function from images to features, with its description.
 
     Args:
-        description: stands in the protocol of every score, such as
-            "inception_v3 (imagenet, 75x75)".
-        function: from a NumPy batch `(n, height, width, channels)` in [0, 1] to
+        description: Words for the protocol of a score, such as "inception_v3 (imagenet, 75x75)".
+        function: Function from a NumPy batch `(n, height, width, channels)` in [0, 1] to
             features `(n, d)`.
-        channels: that the function takes; None is any.
-        options: that build the encoder again, see `encoders.rebuild`; None for one that
-            has no name.
-        stages: the function in two: one that resizes images to what the network sees, and
-            the network. None where there are no such two.
+        channels: Number of channels that the function takes. None takes any.
+        options: Options from which `encoders.rebuild` builds the encoder again. None if it has
+            no name.
+        stages: The function in two parts: one that resizes images to the size that the network
+            sees, and the network. None if there are no such parts.
     """
 
     description: str
@@ -40,36 +39,36 @@ class Encoder:
     stages: tuple[Callable[[np.ndarray], Any], Callable[[np.ndarray], Any]] | None = None
 
     def __call__(self, images: Any, batch_size: int = 64) -> np.ndarray:
-        """Features of images.
+        """Return the features of images.
 
         Args:
-            images: `(n, height, width, channels)` in [0, 1]. Grey images are repeated
-                to three channels where the encoder wants three.
-            batch_size: images at once; the last batch is padded to it.
+            images: Images `(n, height, width, channels)` in [0, 1]. Grey images are repeated to
+                three channels if the encoder takes three.
+            batch_size: Number of images that are encoded at once. The last batch is padded.
 
         Returns:
-            float32 `(n, d)`.
+            Features `(n, d)`, float32.
 
         Raises:
-            ValueError: images with channels that the encoder does not take, or an
-                encoder that does not give one vector an image.
+            ValueError: If the encoder does not take images of this number of channels, an image
+                is not finite, or the encoder does not return one vector per image.
         """
         return self._in_batches(self.function, self._checked(images), batch_size)
 
     def of_any_sizes(self, images: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
-        """Features of images of differing sizes, as `__call__` gives them of each.
+        """Return the features of images whose sizes differ.
 
-        A network that resizes its images is not compiled anew for each size.
+        A network that resizes its images is not compiled again for each size.
 
         Args:
-            images: each `(height, width, channels)` in [0, 1].
-            batch_size: images at once.
+            images: Images `(height, width, channels)` in [0, 1].
+            batch_size: Number of images that are encoded at once.
 
         Returns:
-            float32 `(n, d)`.
+            Features `(n, d)`, float32, in the order of the images.
 
         Raises:
-            ValueError: see `__call__`.
+            ValueError: If the encoder cannot take the images, as in `__call__`.
         """
         rows: dict[tuple[int, ...], list[int]] = {}
         for row, image in enumerate(images):
@@ -118,22 +117,29 @@ class Encoder:
         )
 
 
-def from_model(model: keras.Model, description: str) -> Encoder:
-    """A Keras model on [0, 1] images as an encoder, compiled once a batch shape.
+def from_model(
+    model: keras.Model, description: str, options: Mapping[str, Any] | None = None
+) -> Encoder:
+    """Return a Keras model as an encoder, compiled once per shape of batches.
 
-    A layer named `SEEN` in it divides what resizes the images from the network.
+    A layer named "seen" separates the layers that resize images from the network.
+
+    Args:
+        model: Model from images `(n, height, width, channels)` in [0, 1] to features `(n, d)`.
+        description: Words for the protocol of a score.
+        options: Options from which the encoder can be built again.
     """
     channels = None
     if len(getattr(model, "inputs", None) or []) == 1:
         channels = model.inputs[0].shape[-1]
-    return Encoder(description, _compiled(model), channels, stages=_stages(model))
+    return Encoder(description, _compiled(model), channels, options, _stages(model))
 
 
 def _stages(model: keras.Model) -> Any:
     if SEEN not in [layer.name for layer in getattr(model, "layers", [])]:
         return None
     seen = model.get_layer(SEEN).output
-    # Not compiled, since it would be for every size of images; and it computes little.
+    # Not compiled, since it would be compiled for each size of images and computes little.
     see = keras.Model(model.input, seen)
     return (
         lambda images: see(ops.convert_to_tensor(images)),
@@ -148,7 +154,7 @@ def _compiled(model: keras.Model) -> Callable[[np.ndarray], Any]:
 
     def encode(images):
         images = ops.convert_to_tensor(images)
-        if not model.built:  # weights made inside the compiled step would be lost with it
+        if not model.built:  # the compiled step would lose weights that it creates
             model(images[:1], training=False)
         return compiled()(images)
 
@@ -157,7 +163,7 @@ def _compiled(model: keras.Model) -> Callable[[np.ndarray], Any]:
 
 @contextlib.contextmanager
 def float32() -> Iterator[None]:
-    """Layers built inside compute in float32, whatever the policy of the run."""
+    """Let layers that are built in this context compute in float32, whatever the policy is."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
@@ -166,11 +172,19 @@ def float32() -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def weights_name(weights: str | os.PathLike | None) -> str:
+    """Return the name of a file of weights, or "imagenet" for None."""
+    return "imagenet" if weights is None else Path(weights).name
+
+
 def check_weights(weights: str | os.PathLike | None) -> str | None:
-    """`weights` as Keras takes them.
+    """Return `weights` as Keras takes them.
+
+    Args:
+        weights: "imagenet", None or a file.
 
     Raises:
-        ValueError: neither "imagenet" nor None nor an existing file.
+        ValueError: If it is a file that does not exist.
     """
     if weights is None or weights == "imagenet":
         return weights  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""The Inception network of 2015 that published FID and KID use."""
+"""Inception network of 2015, which published FID and KID use."""
 
 import os
 import zipfile
@@ -12,7 +12,14 @@ from keras import layers, ops
 
 from kddim.backend import load_torch_state_dict
 from kddim.files import atomic_write
-from kddim.metrics.encoders.base import SEEN, float32
+from kddim.metrics.encoders.base import (
+    SEEN,
+    Encoder,
+    check_weights,
+    float32,
+    from_model,
+    weights_name,
+)
 from kddim.metrics.encoders.resizing import Resize
 
 WEIGHTS_URL = (
@@ -29,31 +36,30 @@ def pt_inception(
     resize: str = "fidelity",
     features: str = "2048",
 ) -> keras.Model:
-    """InceptionV3 as TensorFlow published it in 2015, which figures in papers rest on.
+    """Build InceptionV3 as TensorFlow published it in 2015, the network of published figures.
 
-    It differs from Keras' InceptionV3 in its weights, in the last block, which pools by
-    maximum, and in its 1,008 classes; from torchvision's also in average pooling, which
-    leaves padding out of the mean. Images are rounded to 256 levels, since the tools read PNG files,
+    It differs from Keras' InceptionV3 in its weights, in maximum pooling in the last block, and
+    in its 1,008 classes. It differs from torchvision's also in average pooling, which leaves
+    padding out of the mean. Images are rounded to 256 levels, since other tools read PNG files,
     resized to 299x299, and scaled by `(x - 128) / 128`.
 
     Args:
-        weights: `pt_inception-2015-12-05-6726825d.pth` (torch-fidelity's
-            `weights-inception-2015-12-05-6726825d.pth`, the same), which PyTorch must be
-            there to read; the `.npz` that `convert_pt_inception` makes of it; or None
-            for random weights.
-        resize: "fidelity" samples bilinearly as TensorFlow 1 did and torch-fidelity does,
-            and so most papers; "clean" is Pillow's antialiased bicubic filter on floats,
-            as in clean-fid (Parmar et al., CVPR 2022, arXiv 2104.11222);
-            "torchmetrics" is bilinear and antialiased, that library's default.
-        features: "2048" (FID, KID), or an earlier layer's average: "64", "192", "768";
-            or "logits_unbiased", the classifier without its bias.
+        weights: The file `pt_inception-2015-12-05-6726825d.pth`, which torch-fidelity names
+            `weights-inception-2015-12-05-6726825d.pth` and which needs PyTorch to be read, the
+            `.npz` file that `convert_pt_inception` makes of it, or None for random weights.
+        resize: "fidelity" samples bilinearly as TensorFlow 1 did, like torch-fidelity and most
+            papers. "clean" is Pillow's antialiased bicubic filter on floats, as in clean-fid
+            (Parmar et al., CVPR 2022, arXiv 2104.11222). "torchmetrics" is bilinear and
+            antialiased, the default of that library.
+        features: "2048" for FID and KID, "64", "192" or "768" for the average of an earlier
+            layer, or "logits_unbiased" for the classifier without its bias.
 
     Returns:
-        A model `(batch, height, width, 3)` in [0, 1] to `(batch, 2048)` features, or as
-        many as `features` says.
+        A model from images `(batch, height, width, 3)` in [0, 1] to features `(batch, 2048)`,
+        or as many as `features` says.
 
     Raises:
-        ValueError: an unknown option, or a file without these weights.
+        ValueError: If an option is unknown, or the file does not hold these weights.
     """
     for value, known, what in (
         (resize, tuple(RESIZES), "resize"),
@@ -75,15 +81,36 @@ def pt_inception(
     return model
 
 
+def pt_inception_encoder(image_size: int | None, weights: Any, antialias: bool) -> Encoder:
+    """Return `pt_inception` as an encoder, which needs a file of weights."""
+    if image_size not in (None, 299):
+        raise ValueError(
+            "Expected `image_size` of 299 for pt_inception, which sees nothing else. "
+            f"Received: {image_size}"
+        )
+    if weights is None:
+        raise ValueError(
+            "Expected `weights` for pt_inception: the file that torch-fidelity downloads from "
+            f"{WEIGHTS_URL}, or one that `convert_pt_inception` made of it. Received: None"
+        )
+    resize = "clean" if antialias else "fidelity"
+    words = f"pt_inception ({weights_name(weights)}, 299x299, {resize} resize)"
+    model = pt_inception(check_weights(weights), resize)
+    return from_model(model, words, {"image_size": 299, "antialias": antialias})
+
+
 def convert_pt_inception(source: str | os.PathLike, target: str | os.PathLike) -> Path:
-    """Writes the weights so that no PyTorch is needed to read them.
+    """Convert the file of weights to one that is read without PyTorch.
 
     Args:
-        source: `pt_inception-2015-12-05-6726825d.pth`.
-        target: a file that ends in `.npz`.
+        source: The file `pt_inception-2015-12-05-6726825d.pth`.
+        target: File to write, ending in `.npz`.
+
+    Returns:
+        The path of the target.
 
     Raises:
-        ValueError: the source holds other weights, or the target has another ending.
+        ValueError: If the source holds other weights, or the target has another ending.
     """
     target = Path(target)
     if target.suffix != ".npz":
@@ -97,14 +124,14 @@ def convert_pt_inception(source: str | os.PathLike, target: str | os.PathLike) -
 
 
 def _pixels(images: Any, resize: str) -> Any:
-    """Images in [0, 1] as the levels of a PNG file, resized: float32 in [0, 255]."""
+    """Return images in [0, 1] as resized levels of a PNG file, float32 in [0, 255]."""
     levels = ops.floor(ops.clip(images, 0.0, 1.0) * 255.0 + 0.5)
-    # Only the bicubic filter leaves the range; clean-fid clips, and so the others lose nothing.
+    # Only the bicubic filter leaves the range, and clean-fid clips it too.
     return ops.clip(Resize(299, RESIZES[resize])(levels), 0.0, 255.0)
 
 
 def _network(x: Any, head: bool) -> dict[str, Any]:
-    """Features by name; layers have the names of the weights."""
+    """Return features by name. The layers have the names of the weights in the file."""
     x = _convolution(x, "Conv2d_1a_3x3", 32, 3, 2, "valid")
     x = _convolution(x, "Conv2d_2a_3x3", 32, 3, 1, "valid")
     x = _convolution(x, "Conv2d_2b_3x3", 64, 3)
@@ -120,7 +147,7 @@ def _network(x: Any, head: bool) -> dict[str, Any]:
     third = x
     x = _block_d(x, "Mixed_7a")
     x = _block_e(x, "Mixed_7b", layers.AveragePooling2D(3, 1, "same"))
-    # Maximum pooling, against the paper: so it was published, and so figures are made.
+    # The published network pools by maximum here, unlike the paper.
     x = _block_e(x, "Mixed_7c", layers.MaxPooling2D(3, 1, "same"))
     taps = {"64": first, "192": second, "768": third, "2048": x}
     taps = {name: layers.GlobalAveragePooling2D()(tap) for name, tap in taps.items()}
@@ -132,20 +159,20 @@ def _network(x: Any, head: bool) -> dict[str, Any]:
 def _convolution(
     x: Any, name: str, filters: int, size: Any, strides: int = 1, padding: str = "same"
 ) -> Any:
-    name = name.replace(".", "-")  # PyTorch takes no dots in names: see `_entries`
+    name = name.replace(".", "-")  # PyTorch takes no dots in names; `_entries` puts them back
     x = layers.Conv2D(filters, size, strides, padding, use_bias=False, name=f"{name}-conv")(x)
     return layers.ReLU()(layers.BatchNormalization(epsilon=1e-3, name=f"{name}-bn")(x))
 
 
 def _chain(x: Any, name: str, *steps: tuple[int, Any]) -> Any:
-    """Convolutions `(filters, size)` in a row: name_1, name_2 and so on."""
+    """Return the output of convolutions `(filters, size)` in a row: name_1, name_2 and so on."""
     for number, (filters, size) in enumerate(steps, 1):
         x = _convolution(x, f"{name}_{number}", filters, size)
     return x
 
 
 def _block_a(x: Any, name: str, pool_filters: int) -> Any:
-    pooled = layers.AveragePooling2D(3, 1, "same")(x)  # the mean leaves padding out
+    pooled = layers.AveragePooling2D(3, 1, "same")(x)  # leaves padding out of the mean
     branches = [
         _convolution(x, f"{name}.branch1x1", 64, 1),
         _chain(x, f"{name}.branch5x5", (48, 1), (64, 5)),
@@ -222,14 +249,14 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def _assign(model: keras.Model, arrays: dict[str, np.ndarray], path: str) -> None:
-    """Sets every layer's weights from PyTorch's names and layouts."""
+    """Set the weights of all layers from arrays with PyTorch's names and layouts."""
     for layer in model.layers:
         if layer.weights:
             layer.set_weights([_value(arrays, *entry, path) for entry in _entries(layer)])
 
 
 def _entries(layer: keras.Layer) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
-    """Of each weight of a layer: its name in the file, its axes there, its shape here."""
+    """Return name in the file, axes in the file and shape here of each weight of a layer."""
     axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
     names = ("weight", "bias", "running_mean", "running_var")
     return [

@@ -4,72 +4,55 @@ import os
 from typing import Any
 
 import keras
-from keras import layers, ops
 
-from kddim.checks import reason_of
-from kddim.metrics.encoders.base import SEEN, check_weights, float32
-from kddim.metrics.encoders.resizing import Resize
-
-_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+from kddim.metrics.encoders import pretrained
+from kddim.metrics.encoders.base import Encoder
 
 
 def check_inception_size(image_size: int) -> None:
-    """Raises:
-    ValueError: the size is below what the network takes.
+    """Raise an error if the network does not take images of this size.
+
+    Args:
+        image_size: Side in pixels.
+
+    Raises:
+        ValueError: If the size is below 75.
     """
     if image_size < 75:
         raise ValueError(f"Expected `image_size` of at least 75. Received: {image_size}")
 
 
-@float32()
 def inception_v3(
     image_size: int = 75,
     weights: str | os.PathLike | None = "imagenet",
     antialias: bool = False,
 ) -> keras.Model:
-    """InceptionV3 without its classifier, averaged over positions.
+    """Build Keras' InceptionV3 without its classifier, averaged over positions.
 
-    Images are resized and scaled to [-1, 1]. These weights are not those that published
-    FID and KID use: for figures that compare with the literature, see `pt_inception`.
+    Images are resized and scaled to [-1, 1]. Published FID and KID use other weights: for
+    figures that compare with the literature, use `pt_inception`.
 
     Args:
-        image_size: side that the network sees, in pixels, at least 75.
-        weights: "imagenet" (Keras' own, downloaded once), a local file of weights of
-            `keras.applications.InceptionV3(include_top=False)`, or None for random ones.
-        antialias: False resizes bilinearly without antialiasing, as in the keras.io
-            example; True as Pillow does, bicubic and antialiased (Parmar et al., CVPR
-            2022, arXiv 2104.11222).
+        image_size: Side in pixels that the network sees, at least 75.
+        weights: "imagenet" for Keras' weights, which are downloaded once, a local file of
+            weights of `keras.applications.InceptionV3(include_top=False)`, or None for random
+            weights.
+        antialias: If false, images are resized bilinearly without antialiasing, as in the
+            keras.io example. If true, they are resized as Pillow does, with an antialiased
+            bicubic filter (Parmar et al., CVPR 2022, arXiv 2104.11222).
 
     Returns:
-        A model `(batch, height, width, 3)` in [0, 1] to `(batch, 2048)` features.
+        A model from images `(batch, height, width, 3)` in [0, 1] to features `(batch, 2048)`.
 
     Raises:
-        ValueError: a size under 75; weights that cannot be downloaded or read.
+        ValueError: If the size is below 75, or the weights cannot be downloaded or read.
     """
     check_inception_size(image_size)
-    weights = check_weights(weights)
-    try:
-        network = keras.applications.InceptionV3(
-            include_top=False,
-            weights=weights,
-            input_shape=(image_size, image_size, 3),
-            pooling="avg",
-        )
-    except Exception as error:  # network, file and format errors of many kinds
-        raise ValueError(
-            f"Expected Inception weights: a network connection, the file {_FILE} in Keras' "
-            f"cache, or `weights` as a local file. Received: {reason_of(error)}"
-        ) from error
-    network.trainable = False
-    images = keras.Input((None, None, 3))
-    x = layers.Rescaling(2.0, offset=-1.0)(resized(images, image_size, antialias))
-    return keras.Model(images, network(x), name="inception_encoder")
+    return pretrained.build("InceptionV3", image_size, weights, antialias)
 
 
-def resized(images: Any, image_size: int, antialias: bool) -> Any:
-    """Images in [0, 1] as squares, still in [0, 1]."""
-    if antialias:
-        seen = ops.clip(Resize(image_size, "bicubic")(images), 0.0, 1.0)
-    else:
-        seen = layers.Resizing(image_size, image_size)(images)
-    return layers.Identity(name=SEEN)(seen)
+def inception_v3_encoder(image_size: int | None, weights: Any, antialias: bool) -> Encoder:
+    """Return `inception_v3` as an encoder, with Keras' weights if `weights` is None."""
+    size = image_size or 75
+    model = inception_v3(size, "imagenet" if weights is None else weights, antialias)
+    return pretrained.encoder(model, "inception_v3", size, weights, antialias, False)

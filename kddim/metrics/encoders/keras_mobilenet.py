@@ -1,66 +1,59 @@
-"""Keras' MobileNet as an encoder: small, and quick on a CPU."""
+"""Keras' MobileNet as an encoder, which is small and fast on a CPU."""
 
 import os
+from typing import Any
 
 import h5py
 import keras
-from keras import layers
 
 from kddim.checks import reason_of
-from kddim.metrics.encoders.base import check_weights, float32
-from kddim.metrics.encoders.keras_inception import resized
+from kddim.metrics.encoders import pretrained
+from kddim.metrics.encoders.base import Encoder, check_weights
 
 
-@float32()
 def mobilenet(
     image_size: int = 128,
     weights: str | os.PathLike | None = "imagenet",
     alpha: float | None = None,
 ) -> keras.Model:
-    """MobileNet (Howard et al., 2017, arXiv 1704.04861), averaged over positions.
+    """Build Keras' MobileNet without its classifier, averaged over positions.
 
-    Images are resized as Pillow does, bicubic and antialiased, and scaled to [-1, 1].
-    Its scores order models as Inception's mostly do, at a small part of the cost; they
-    compare with no published figure.
+    Images are resized as Pillow does, with an antialiased bicubic filter, and scaled to
+    [-1, 1] (Howard et al., 2017, arXiv 1704.04861). Scores mostly order models as those of
+    Inception do, at a small part of the cost. They do not compare with published figures.
 
     Args:
-        image_size: side that the network sees, in pixels, at least 32. Keras has
-            "imagenet" weights for 128, 160, 192 and 224.
-        weights: "imagenet" (Keras' own, downloaded once), a local file of weights of
-            `keras.applications.MobileNet(include_top=False)`, or None for random ones.
-        alpha: width of the network. None is what the file holds, else 0.25.
+        image_size: Side in pixels that the network sees, at least 32. Keras has "imagenet"
+            weights for 128, 160, 192 and 224.
+        weights: "imagenet" for Keras' weights, which are downloaded once, a local file of
+            weights of `keras.applications.MobileNet(include_top=False)`, or None for random
+            weights.
+        alpha: Width of the network. None is the width that the file of weights has, or 0.25.
 
     Returns:
-        A model `(batch, height, width, 3)` in [0, 1] to `(batch, 1024 * alpha)` features.
+        A model from images `(batch, height, width, 3)` in [0, 1] to features
+        `(batch, 1024 * alpha)`.
 
     Raises:
-        ValueError: a size under 32; weights that cannot be had, or of another width.
+        ValueError: If the size is below 32, or the weights cannot be downloaded or read or have
+            another width.
     """
     if image_size < 32:
         raise ValueError(f"Expected `image_size` of at least 32. Received: {image_size}")
-    weights = check_weights(weights)
-    alpha = _alpha(weights, alpha)
-    try:
-        network = keras.applications.MobileNet(
-            include_top=False,
-            weights=weights,
-            alpha=alpha,
-            input_shape=(image_size, image_size, 3),
-            pooling="avg",
-        )
-    except Exception as error:  # network, file and format errors of many kinds
-        raise ValueError(
-            "Expected MobileNet weights: a network connection, Keras' cache, or `weights` as a "
-            f"local file. Received: {reason_of(error)}"
-        ) from error
-    network.trainable = False
-    images = keras.Input((None, None, 3))
-    x = layers.Rescaling(2.0, offset=-1.0)(resized(images, image_size, antialias=True))
-    return keras.Model(images, network(x), name="mobilenet_encoder")
+    alpha = _alpha(check_weights(weights), alpha)
+    return pretrained.build("MobileNet", image_size, weights, True, alpha=alpha)
+
+
+def mobilenet_encoder(image_size: int | None, weights: Any, antialias: bool) -> Encoder:
+    """Return `mobilenet` as an encoder, with Keras' weights if `weights` is None."""
+    size = image_size or 128
+    model = mobilenet(size, "imagenet" if weights is None else weights)
+    name = f"mobilenet {model.output_shape[-1] / 1024:g}"
+    return pretrained.encoder(model, name, size, weights, antialias, True)
 
 
 def _alpha(weights: str | None, alpha: float | None) -> float:
-    """The width asked for, once it is seen to be that of the file."""
+    """Return the width of the network, after comparing it with that of the file."""
     if weights in (None, "imagenet"):
         return 0.25 if alpha is None else alpha
     found = file_alpha(weights)  # type: ignore[arg-type]
@@ -73,10 +66,13 @@ def _alpha(weights: str | None, alpha: float | None) -> float:
 
 
 def file_alpha(path: str) -> float:
-    """The width of the MobileNet whose weights a file holds.
+    """Return the width of the MobileNet whose weights a file holds.
+
+    Args:
+        path: File of weights.
 
     Raises:
-        ValueError: no file of weights, or of another network.
+        ValueError: If it is not a file of weights, or belongs to another network.
     """
     try:
         with h5py.File(path) as file:

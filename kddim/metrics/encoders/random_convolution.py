@@ -1,6 +1,7 @@
-"""Random features: an encoder that needs no weights."""
+"""Random features, an encoder that needs no weights."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,22 +14,22 @@ from kddim.metrics.encoders.base import Encoder, float32, from_model
 def random_conv(
     channels: int = 3, widths: tuple[int, ...] = (32, 64, 128), cells: int = 4
 ) -> keras.Model:
-    """A fixed random convolutional network: deterministic, and offline.
+    """Build a fixed random convolutional network, which needs no download.
 
-    Levels of random 3x3 filters and rectifiers, each averaged over the cells of a
-    coarse grid, so that layout counts as well as texture. Random features tell
-    distributions of images apart, but not as eyes do: their scores are honest only for
-    comparing models on one data set.
+    It has several levels of random 3x3 filters and rectifiers. Each level is averaged over the
+    cells of a coarse grid, so that layout counts as well as texture. Random features tell
+    distributions of images apart, but not as people do: use their scores only to compare models
+    on one data set.
 
     Args:
-        channels: of the images; grey ones are repeated to it.
-        widths: filters of each level.
-        cells: rows and columns of the grid.
+        channels: Number of channels of the images.
+        widths: Number of filters of each level.
+        cells: Number of rows and of columns of the grid.
 
     Returns:
-        A model on images in [0, 1] of any size from 5x5, to
-        `(batch, sum(widths) * cells**2)` features. Its weights are the same on every
-        machine and backend.
+        A model from images `(batch, height, width, channels)` in [0, 1], at least 5x5, to
+        features `(batch, sum(widths) * cells**2)`. Its weights are the same on every machine
+        and backend.
     """
     random = np.random.Generator(np.random.Philox(key=20240229))
     images = keras.Input((None, None, channels))
@@ -38,7 +39,7 @@ def random_conv(
         if level:
             x = layers.AveragePooling2D(2, padding="same")(x)
         kernel = random.standard_normal((3, 3, x.shape[-1], width))
-        kernel *= np.sqrt(2.0 / (9 * x.shape[-1]))  # keeps the variance through rectifiers
+        kernel *= np.sqrt(2.0 / (9 * x.shape[-1]))  # rectifiers keep the variance
         bias = 0.2 * random.standard_normal(width)
         convolution = layers.Conv2D(width, 3, padding="same", activation="relu")
         x = convolution(x)
@@ -51,14 +52,22 @@ def random_conv(
     return model
 
 
-def random_conv_encoder() -> Encoder:
-    """`random_conv` for images of any number of channels; grey ones count as colour."""
+def random_conv_encoder(image_size: int | None, weights: Any, antialias: bool) -> Encoder:
+    """Return `random_conv` for images of any size and number of channels.
+
+    The arguments are those of all encoders and are not used. Images of one or two channels are
+    filled up to three with their first.
+    """
 
     @functools.cache
     def network(channels):
         return from_model(random_conv(channels), "random_conv")
 
-    return Encoder("random_conv", lambda x: network(max(3, x.shape[-1])).function(_at_least_3(x)))
+    return Encoder(
+        "random_conv",
+        lambda images: network(max(3, images.shape[-1])).function(_at_least_3(images)),
+        options={},
+    )
 
 
 def _at_least_3(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Resizing as two matrix products: the same on every backend, and as the field's tools do it."""
+"""Resizing as two matrix products, equal on all backends and equal to other tools of the field."""
 
 import functools
 from typing import Any
@@ -10,21 +10,21 @@ from keras import ops
 
 @functools.lru_cache(maxsize=64)
 def resize_matrix(source: int, target: int, method: str) -> np.ndarray:
-    """The matrix that resizes one axis: `resized = matrix @ axis`.
+    """Return the matrix that resizes one axis, `resized = matrix @ axis`.
 
     Args:
-        source: pixels there are.
-        target: pixels wanted.
-        method: "bicubic" or "bilinear" is Pillow's filter, which covers more pixels as it
-            makes images smaller: antialiased. "tensorflow1" is the bilinear sampling of
-            TensorFlow 1 that Inception was first used with: pixel i lies at
-            `i * source / target`, corners count as centres, and nothing is antialiased.
+        source: Number of pixels of the axis.
+        target: Number of pixels of the resized axis.
+        method: "bicubic" and "bilinear" are Pillow's filters, which are antialiased: they cover
+            more pixels the smaller the target. "tensorflow1" is the bilinear sampling of
+            TensorFlow 1 that Inception was first used with. It samples pixel i at
+            `i * source / target`, takes corners for centres, and is not antialiased.
 
     Returns:
-        float32 `(target, source)`; rows sum to 1.
+        Matrix `(target, source)`, float32, whose rows sum to 1.
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: If the method is unknown.
     """
     methods = {"bicubic": _pillow, "bilinear": _pillow, "tensorflow1": _tensorflow1}
     if method not in methods:
@@ -36,7 +36,7 @@ def resize_matrix(source: int, target: int, method: str) -> np.ndarray:
 
 
 def _pillow(source: int, target: int, method: str) -> np.ndarray:
-    """Weights of the filter around each target pixel's centre, cut at the borders."""
+    """Return the weights of a filter around the centre of each pixel, cut at the borders."""
     scale = source / target
     stretch = max(scale, 1.0)
     kernel, support = {"bicubic": (_cubic, 2.0), "bilinear": (_triangle, 1.0)}[method]
@@ -48,7 +48,7 @@ def _pillow(source: int, target: int, method: str) -> np.ndarray:
 
 
 def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
-    """Keys' cubic convolution kernel (1981), with Pillow's a."""
+    """Return Keys' cubic convolution kernel (1981), with Pillow's value of a."""
     x = np.abs(x)
     near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
     far = (((x - 5.0) * x + 8.0) * x - 4.0) * a
@@ -60,7 +60,7 @@ def _triangle(x: np.ndarray) -> np.ndarray:
 
 
 def _tensorflow1(source: int, target: int, method: str) -> np.ndarray:
-    # Positions in float32, whose rounding decides between neighbours as it did there.
+    # The rounding of float32 chooses between neighbours, as in TensorFlow 1.
     positions = np.arange(target, dtype="float32") * np.float32(source / target)
     low = positions.astype("int64")
     share = (positions - low).astype("float64")
@@ -73,14 +73,14 @@ def _tensorflow1(source: int, target: int, method: str) -> np.ndarray:
 
 @keras.saving.register_keras_serializable(package="kddim")
 class Resize(keras.layers.Layer):
-    """Images of any size to squares: `(b, h, w, c)` to `(b, size, size, c)`.
+    """Layer that resizes images `(b, h, w, c)` to squares `(b, size, size, c)`.
 
-    Keras' own antialiased resizing differs between its backends; this does not. Where a
-    device multiplies float32 matrices at lower precision (TF32), so are these.
+    Unlike Keras' own antialiased resizing, it is equal on all backends. On devices that multiply
+    float32 matrices at lower precision (TF32), it has that precision.
 
     Args:
-        size: side of the squares, in pixels.
-        method: see `resize_matrix`.
+        size: Side of the squares in pixels.
+        method: "bicubic", "bilinear" or "tensorflow1", as in `resize_matrix`.
     """
 
     def __init__(self, size: int, method: str = "bicubic", **options: Any):

@@ -1,7 +1,8 @@
-"""Kernels of convolutions that are computed from the weights of a network.
+"""Kernels of convolutions, computed from the weights of a network.
 
-A `Kernel` is a recipe, written down while a network is read, and followed each time that
-its weights have changed. Everything is computed in float32, whatever the network's dtype.
+A `Kernel` is a recipe: it is made once, when a network is read, and evaluated again whenever
+the network's weights have changed. Values are computed in float32, whatever the network's
+dtype.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,13 @@ Shape = tuple[int, int, int, int]
 
 
 class Kernel:
-    """`(rows, columns, channels, filters)` weights, and how they come about.
+    """Recipe for the kernel of a convolution.
 
     Args:
-        shape: of the weights.
-        compute: from the operands' values to the value.
-        *operands: other kernels.
-        identity: whether convolving with it changes nothing.
+        shape: Shape of the kernel, `(rows, columns, channels, filters)`.
+        compute: Function from the values of the operands to the value of the kernel.
+        *operands: Kernels that the value is computed from.
+        identity: True if a convolution with this kernel returns its input.
     """
 
     def __init__(
@@ -31,10 +32,14 @@ class Kernel:
         self.identity = identity
 
     def value(self, memo: dict["Kernel", Any]) -> Any:
-        """The weights as they are now.
+        """Return the value of the kernel for the current weights of the network.
 
         Args:
-            memo: values that were computed already; the caller starts with an empty one.
+            memo: Values of kernels that were computed before. Pass the same dictionary,
+                empty at first, for all kernels of a network.
+
+        Returns:
+            Float32 tensor of shape `shape`.
         """
         if self not in memo:
             memo[self] = self.compute(*(operand.value(memo) for operand in self.operands))
@@ -42,10 +47,12 @@ class Kernel:
 
     @property
     def taps(self) -> int:
+        """Number of positions that the kernel reads, `rows * columns`."""
         return self.shape[0] * self.shape[1]
 
 
 def identity(channels: int) -> Kernel:
+    """Return the 1x1 kernel that leaves an image of `channels` channels unchanged."""
     shape = (1, 1, channels, channels)
     return Kernel(
         shape, lambda: ops.reshape(ops.eye(channels, dtype="float32"), shape), identity=True
@@ -53,17 +60,27 @@ def identity(channels: int) -> Kernel:
 
 
 def of_variable(variable: Any) -> Kernel:
-    """A layer's kernel, or its vector as a kernel with one channel that is always 1."""
+    """Return the kernel whose value is a variable of a layer.
+
+    A vector, such as a bias, becomes a 1x1 kernel that is applied to the constant 1.
+
+    Args:
+        variable: Keras variable of shape `(rows, columns, channels, filters)` or `(filters,)`.
+    """
     shape = tuple(variable.shape)
     shape = shape if len(shape) == 4 else (1, 1, 1, *shape)
     return Kernel(shape, lambda: ops.reshape(ops.cast(variable.value, "float32"), shape))
 
 
 def compose(first: Kernel, second: Kernel) -> Kernel:
-    """The kernel of one convolution after another, of which at least one is 1x1.
+    """Return the kernel of two convolutions in a row.
 
-    With zero padding that is exact, at the borders too, because a 1x1 convolution pads
-    nothing.
+    At least one of the two must be 1x1. Because a 1x1 convolution needs no padding, the result
+    is then exact at the borders, too.
+
+    Args:
+        first: Kernel that is applied first.
+        second: Kernel that is applied to the result.
     """
     if first.identity:
         return second
@@ -77,30 +94,40 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
 
 
 def scaled(kernel: Kernel, vector: Kernel) -> Kernel:
-    """Its filters times the numbers of a vector."""
+    """Return a kernel whose filters are multiplied by the numbers of a vector."""
     return Kernel(kernel.shape, lambda k, v: k * v, kernel, vector)
 
 
 def placed(kernel: Kernel, before: int, after: int) -> Kernel:
-    """Its filters among others that are zero, as in a concatenation."""
+    """Return a kernel with zero filters added, as a concatenation of images needs.
+
+    Args:
+        kernel: The kernel.
+        before: Number of zero filters in front of its own.
+        after: Number of zero filters behind its own.
+    """
     shape = (*kernel.shape[:3], before + kernel.shape[3] + after)
     padding = [(0, 0)] * 3 + [(before, after)]
     return Kernel(shape, lambda k: ops.pad(k, padding), kernel)
 
 
 def summed(first: Kernel, second: Kernel) -> Kernel:
+    """Return the sum of two kernels of the same shape."""
     return Kernel(first.shape, lambda f, s: f + s, first, second)
 
 
 def over_positions(taps: Any, size: tuple[int, int]) -> Any:
-    """What a convolution, padding "same", makes of an image that is 1 everywhere.
+    """Return the convolution, with padding "same", of an image that is 1 everywhere.
+
+    At the borders, a part of the kernel meets the padding and contributes nothing.
 
     Args:
-        taps: `(batch, rows, columns, filters)`, the kernel.
-        size: height and width of the image.
+        taps: Kernel, `(batch, rows, columns, filters)`.
+        size: Height and width of the image.
 
     Returns:
-        `(batch, height, width, filters)`; at the borders some taps meet padding.
+        Tensor `(batch, height, width, filters)`, or `(batch, 1, 1, filters)` if the kernel is
+        1x1 and the result therefore the same at every pixel.
     """
     if taps.shape[1] == taps.shape[2] == 1:
         return taps
@@ -109,6 +136,6 @@ def over_positions(taps: Any, size: tuple[int, int]) -> Any:
 
 
 def _inside(size: int, taps: int) -> Any:
-    """`(size, taps)`: 1 where a tap of the kernel at a position lies inside the image."""
+    """Return a `(size, taps)` matrix: 1 if a tap at a position is inside the image, else 0."""
     positions = ops.expand_dims(ops.arange(size), 1) + ops.arange(taps) - (taps - 1) // 2
     return ops.cast((positions >= 0) & (positions < size), "float32")

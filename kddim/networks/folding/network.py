@@ -1,4 +1,4 @@
-"""The folded form of a network, with weights of its own."""
+"""The folded form of a network: its plan, its folded weights, and how it runs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,44 +6,65 @@ from typing import Any
 import keras
 from keras import ops
 
-from kddim.networks.folding.instructions import of_batch
-from kddim.networks.folding.plan import Plan, plan_of
+from kddim.networks.folding.instructions import Plan, of_batch
+from kddim.networks.folding.reader import plan_of
 
 
 class FoldedNetwork:
-    """What a network computes with `training=False`, in fewer and smaller convolutions.
+    """A network with `training=False`, computed in fewer and smaller convolutions.
 
-    Batch normalisation goes into the convolution behind it, linear layers into one another,
-    and what the noise level alone decides is computed once for a batch that shares it. The
-    results are the network's to rounding. A network without any of that is used as it is.
+    The output equals the network's up to rounding. `kddim.networks.folding` explains how.
+    A network in which nothing can be folded is called as it is.
 
     Args:
-        network: a Keras model `[noisy_images, noise_variances] -> prediction`; only
-            functional ones can be folded.
-        compile_step: `(function, variables) -> function`, such as
+        network: Keras model `[noisy_images, noise_variances] -> prediction`.
+        compile_step: Function `(function, variables) -> compiled function`, such as
             `kddim.backend.compile_step`.
+
+    Attributes:
+        original: The network.
+        folds: True if anything is folded.
+        weights: Variables that hold the folded weights; `refresh` computes them.
+        variables: All variables that a call reads. Layers that are not folded read their own.
     """
 
     def __init__(self, network: keras.Model, compile_step: Callable):
         self.original = network
         self.plan = plan_of(network) or Plan([], [])
         self.folds = bool(self.plan.weights)
-        self._own = [
+        self.weights = [
             keras.Variable(ops.zeros(w.shape, w.dtype), trainable=False, dtype=w.dtype)
             for w in self.plan.weights
         ]
-        self.variables = [*network.variables, *self._own]  # layers that are called read theirs
-        self._values = compile_step(self._compute_weights, network.variables)
+        self._network_variables = network.variables
+        self.variables = [*self._network_variables, *self.weights]
+        self._values = compile_step(self._compute_weights, self._network_variables)
         self._unused = self._unused_after_each()
 
+    def represents(self, network: keras.Model) -> bool:
+        """Return True if this is the folded form of `network` as it is now.
+
+        A network whose layers were given other variables, as by `enable_lora`, must be folded
+        again. Other values of the same variables need only a `refresh`.
+        """
+        ids = [id(variable) for variable in network.variables]
+        return network is self.original and ids == [id(v) for v in self._network_variables]
+
     def refresh(self) -> None:
-        """Takes over the weights and statistics that the network has now."""
+        """Compute the folded weights from the values that the network's variables have now."""
         if self.folds:
-            for variable, value in zip(self._own, self._values()):
+            for variable, value in zip(self.weights, self._values()):
                 variable.assign(value)
 
     def __call__(self, inputs: list[Any], training: bool = False) -> Any:
-        """Like the network itself; noise variances may be one for the whole batch."""
+        """Return the prediction of the network.
+
+        Args:
+            inputs: `[noisy_images, noise_variances]`, of shapes `(batch, height, width,
+                channels)` and `(batch, 1, 1, 1)`. A single noise variance, of shape
+                `(1, 1, 1, 1)`, serves all images.
+            training: Ignored: the network is computed as in inference.
+        """
         images, variances = inputs
         batch = ops.shape(images)[0]
         if not self.folds:
@@ -52,7 +73,7 @@ class FoldedNetwork:
             id(symbol): ops.cast(tensor, symbol.dtype)
             for symbol, tensor in zip(self.original.inputs, (images, variances))
         }
-        weights = [variable.value for variable in self._own]
+        weights = [variable.value for variable in self.weights]
         for instruction, unused in zip(self.plan.instructions, self._unused):
             instruction.run(tensors, weights)
             for key in unused:
@@ -64,7 +85,10 @@ class FoldedNetwork:
         return [ops.cast(weight.value(memo), weight.dtype) for weight in self.plan.weights]
 
     def _unused_after_each(self) -> list[list[int]]:
-        """The tensors to let go after each instruction: an eager backend frees them."""
+        """Return the keys of the tensors that no later instruction reads, per instruction.
+
+        Releasing them lets an eager backend free their memory.
+        """
         unused: list[list[int]] = []
         if not self.folds:
             return unused

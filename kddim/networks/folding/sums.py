@@ -1,9 +1,8 @@
-"""Sums of convolutions: what stands between two activations of a network.
+"""Sums of convolutions, the form that folding gives to linear layers.
 
-Convolutions, additions, concatenations and normalisations with fixed statistics are all
-linear. Until something else needs their result, it is written as
-`sum over terms of (source convolved with kernel)`, and a further linear layer changes the
-kernels alone.
+The output of convolutions, additions, concatenations and normalisations with fixed statistics
+is written as `sum over terms of (source convolved with kernel)`. A further linear layer
+changes only the kernels; nothing is computed until another kind of layer reads the result.
 """
 
 import dataclasses
@@ -16,12 +15,13 @@ from kddim.networks.folding.kernels import Kernel
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A tensor that is computed.
+    """A tensor that an instruction computes, or an input of the network.
 
     Attributes:
-        key: what it is known by; 0 is the number 1.
-        channels: how many.
-        uniform: `(batch, 1, 1, channels)`, the same at every position of the image.
+        key: Key of the tensor: the `id` of its symbolic tensor, or 0 for the constant 1.
+        channels: Number of channels.
+        uniform: True for a tensor `(batch, 1, 1, channels)` that stands for an image with
+            these values at every pixel.
     """
 
     key: int
@@ -34,11 +34,11 @@ ONE = Source(0, 1, uniform=True)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Term:
-    """A source convolved with a kernel, padding "same".
+    """A source convolved with a kernel, with padding "same" and stride 1.
 
     Attributes:
-        source: `(batch, height, width, channels)`, or uniform.
-        kernel: `(rows, columns, channels, filters)`.
+        source: Tensor of shape `(batch, height, width, channels)`, or a uniform one.
+        kernel: Kernel of shape `(rows, columns, channels, filters)`.
     """
 
     source: Source
@@ -46,11 +46,12 @@ class Term:
 
     @property
     def is_large(self) -> bool:
+        """True if the source is an image, and not the same at every pixel."""
         return not self.source.uniform
 
     @property
     def multiplications(self) -> int:
-        """A position, of the convolution that the term stands for."""
+        """Number of multiplications per pixel."""
         return (
             0
             if self.kernel.identity
@@ -60,7 +61,14 @@ class Term:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sum:
-    """`sum of terms`, an image of `size` with `channels`, computed in `dtype`."""
+    """The image `sum over terms of (source convolved with kernel)`.
+
+    Attributes:
+        size: Height and width in pixels.
+        channels: Number of channels.
+        dtype: Dtype that the image is computed in.
+        terms: Terms of the sum, at least one.
+    """
 
     size: tuple[int, int]
     channels: int
@@ -69,52 +77,61 @@ class Sum:
 
     @property
     def pointwise(self) -> bool:
-        """Whether no kernel reaches beyond a position: then any kernel may follow."""
+        """True if all kernels are 1x1, so that a convolution of any size may follow."""
         return all(term.kernel.taps == 1 for term in self.terms)
 
     @property
     def is_source(self) -> bool:
-        """Whether it is a tensor as it stands."""
+        """True if the sum is a single tensor, unchanged."""
         return len(self.terms) == 1 and self.terms[0].kernel.identity
 
     @property
     def inputs(self) -> int:
-        """Channels of all sources that are images."""
+        """Number of channels of all sources that are images."""
         return sum(term.source.channels for term in self.terms if term.is_large)
 
     @property
     def multiplications(self) -> int:
+        """Number of multiplications per pixel."""
         return sum(term.multiplications for term in self.terms if term.is_large)
 
     def convolved(self, kernel: Kernel, dtype: str) -> "Sum":
-        """Followed by a convolution, without bias; only where one of the two is pointwise."""
+        """Return the convolution of this sum, without bias.
+
+        Either this sum must be pointwise, or `kernel` must be 1x1.
+
+        Args:
+            kernel: Kernel of the convolution.
+            dtype: Dtype that the result is computed in.
+        """
         terms = (Term(term.source, kernels.compose(term.kernel, kernel)) for term in self.terms)
         return Sum(self.size, kernel.shape[3], dtype, merged(terms))
 
     def scaled(self, vector: Kernel, dtype: str) -> "Sum":
-        """Times a number a channel."""
+        """Return this sum times a vector of one number per channel."""
         terms = (Term(term.source, kernels.scaled(term.kernel, vector)) for term in self.terms)
         return Sum(self.size, self.channels, dtype, tuple(terms))
 
     def shifted(self, vector: Kernel) -> "Sum":
-        """Plus a number a channel."""
+        """Return this sum plus a vector of one number per channel."""
         terms = merged([*self.terms, Term(ONE, vector)])
         return Sum(self.size, self.channels, self.dtype, terms)
 
 
 def of_source(source: Source, size: tuple[int, int], dtype: str) -> Sum:
-    """A source as it stands."""
+    """Return the sum whose only term is an unchanged source."""
     term = Term(source, kernels.identity(source.channels))
     return Sum(size, source.channels, dtype, (term,))
 
 
 def added(parts: list[Sum], dtype: str) -> Sum:
+    """Return the sum of images of the same size and number of channels."""
     terms = merged(term for part in parts for term in part.terms)
     return Sum(parts[0].size, parts[0].channels, dtype, terms)
 
 
 def concatenated(parts: list[Sum], dtype: str) -> Sum:
-    """Side by side along the channels."""
+    """Return the concatenation of images of the same size along their channels."""
     total, before = sum(part.channels for part in parts), 0
     terms = []
     for part in parts:
@@ -127,7 +144,10 @@ def concatenated(parts: list[Sum], dtype: str) -> Sum:
 
 
 def merged(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """Terms of one source and one shape of kernel as one; sources as they stand are left."""
+    """Return the terms with those of the same source and kernel size added up.
+
+    Terms with an identity kernel stay apart, because adding their sources needs no convolution.
+    """
     found: dict[Any, Term] = {}
     for term in terms:
         same = (term.source, term.kernel.shape[:2])

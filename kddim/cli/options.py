@@ -1,0 +1,147 @@
+"""Options that several verbs share, and the objects that they describe.
+
+Names in help texts come from `kddim.names`, which is read without starting Keras.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kddim.cli.runtime import interactive, starts_keras
+from kddim.cli.values import parse_integers
+from kddim.names import ENCODERS, SAMPLERS, SCHEDULES, join_names
+
+DTYPES = click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])
+SPLITS = click.Choice(["validation", "train", "all"])
+PROTOCOLS = click.Choice(["unbiased", "example", "standard"])
+AT_LEAST_1 = click.IntRange(min=1)
+
+SAMPLER_HELP = (
+    f"{join_names(SAMPLERS)}. Options follow a colon, as in heun:alpha=0.5 or "
+    "adams_bashforth:order=3,times=log_snr."
+)
+SCHEDULE_HELP = f"{join_names(SCHEDULES)}."
+ENCODER_HELP = (
+    f"{join_names(ENCODERS)}. auto is inception_v3 if its weights are available, else random_conv."
+)
+
+
+def group(*options: Callable) -> Callable[[Callable], Callable]:
+    """Return a decorator that adds several options in the given order."""
+
+    def decorate(function: Callable) -> Callable:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def batch_size_option(help: str) -> Callable:
+    """Return the option `--batch-size`."""
+    return click.option("--batch-size", type=AT_LEAST_1, default=64, show_default=True, help=help)
+
+
+def split_option(default: str) -> Callable:
+    """Return the option `--split`."""
+    return click.option("--split", type=SPLITS, default=default, show_default=True, help="Part of SOURCE to take the real images from.")  # fmt: skip
+
+
+def steps_option(default: str) -> Callable:
+    """Return the option `--steps`."""
+    return click.option("--steps", default=default, show_default=True, callback=parse_integers, help="Numbers of diffusion steps, separated by commas.")  # fmt: skip
+
+
+# fmt: off
+MODEL = click.argument("model", type=click.Path())
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+ETA = click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]")
+DETERMINISTIC_SAMPLER = click.option("--sampler", default="ddim", show_default=True, help="A deterministic sampler, written as for kddim generate.")
+
+model_runtime = group(
+    starts_keras,
+    click.option("--dtype", type=DTYPES, help="Precision of the network.  [default: the precision that it was saved with]"),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noises. The same seed gives the same images."),
+)
+# Options that every verb accepts, even if they do not change its result.
+ignored_dtype = click.option("--dtype", type=DTYPES, hidden=True, expose_value=False)
+ignored_seed = click.option("--seed", type=int, hidden=True, expose_value=False)
+
+generation_options = group(
+    click.option("--schedule", help=f"Noise schedule to sample on: {SCHEDULE_HELP}  [default: the schedule of training]"),
+    batch_size_option("Number of images per batch."),
+)
+sampler_options = group(
+    click.option("--diffusion-steps", type=int, default=20, show_default=True, help="Number of steps of the sampler."),
+    click.option("--sampler", default="ddim", show_default=True, help=SAMPLER_HELP),
+    ETA,
+    generation_options,
+)
+output_options = group(
+    click.option("--output", "-o", type=click.Path(), help="Folder to create, or folder of an interrupted run to resume. If it is a file, only this one is written, and its ending is one of those above.  [default: a folder beside the model]"),
+    click.option("--overwrite", is_flag=True, help="Start over, and replace earlier results."),
+)
+encoder_options = group(
+    click.option("--encoder", "--kid-encoder", help=f"Feature encoder: {ENCODER_HELP}  [default: the encoder of a file of statistics, else auto]"),
+    click.option("--encoder-weights", type=click.Path(), help="Local file with weights for the encoder."),
+    click.option("--protocol", type=PROTOCOLS, help="Input of the encoder and estimator of KID. unbiased: over all images. example: as in the keras.io example. standard: as in the literature.  [default: the protocol of a file of statistics, else unbiased; compare: standard]"),
+    click.option("--no-cache", is_flag=True, help="Do not read or write the cache of features."),
+)
+reference_options = group(
+    click.option("--metric", default="kid", show_default=True, help="kid, fid or prdc, or several separated by commas. prdc stands for precision, recall, density and coverage."),
+    split_option("validation"),
+    encoder_options,
+)
+# fmt: on
+
+
+def pop_encoding(options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the values of `encoder_options`, and return them as arguments of the library."""
+    return {
+        "encoder": options.pop("encoder"),
+        "weights": options.pop("encoder_weights"),
+        "protocol": options.pop("protocol"),
+        "use_cache": not options.pop("no_cache"),
+    }
+
+
+def pop_metrics(options: dict[str, Any]) -> tuple[str, ...]:
+    """Remove the value of `--metric`, and return the names of the metrics.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    from kddim.evaluation import check_metrics
+
+    return check_metrics(options.pop("metric").split(","))
+
+
+def pop_sampler(options: dict[str, Any]) -> Any:
+    """Remove the values of `--sampler` and `--eta`, and return the sampler.
+
+    Raises:
+        ValueError: If they describe no sampler.
+    """
+    from kddim.samplers.parse import make_sampler
+
+    return make_sampler(options.pop("sampler"), options.pop("eta", None))
+
+
+def run_experiment(experiment: Any, output: str | None, model: str, overwrite: bool) -> tuple:
+    """Run an experiment.
+
+    Args:
+        experiment: The `kddim.experiments.Experiment`.
+        output: File or folder to write. None is a folder beside the model.
+        model: Path of the model.
+        overwrite: If true, replace earlier results.
+
+    Returns:
+        `(path, rows)`: the path of the output, and the rows of the experiment.
+    """
+    path = Path(model)
+    beside = path.with_name(f"{path.stem.replace('.', '_')}_{experiment.name}")
+    target = Path(output) if output else path / experiment.name if path.is_dir() else beside
+    return target, experiment.run(target, overwrite=overwrite, verbose=interactive())

@@ -1,0 +1,44 @@
+"""Values of options, from text: callbacks for click."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def parse_integers(context: Any, parameter: Any, value: str | None) -> tuple[int, ...] | None:
+    """Return the integers of a text such as `32,64,96`."""
+    return _parse_list(value, int, "integers separated by commas")
+
+
+def parse_etas(context: Any, parameter: Any, value: str | None) -> tuple[float | str, ...] | None:
+    """Return the values of a text such as `0,0.5,1,large`."""
+    words = "numbers (or the word large) separated by commas"
+    return _parse_list(value, lambda part: part if part == "large" else float(part), words)
+
+
+def parse_size(context: Any, parameter: Any, value: str | None) -> int | tuple[int, int] | None:
+    """Return the side length of `64`, or the height and the width of `64x48`."""
+    if value is None:
+        return None
+    sides = [int(part) if part.isdecimal() else 0 for part in value.lower().split("x")]
+    if len(sides) > 2 or not all(sides):
+        raise click.BadParameter(
+            f"expected a size such as 64, or 64x48 for height x width, received {value!r}"
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def parse_size_or_native(context: Any, parameter: Any, value: str) -> tuple[int, int] | None:
+    """Return the height and the width of `64` or `64x48`, or None for the word `native`."""
+    size = None if value.lower() == "native" else parse_size(context, parameter, value)
+    return (size, size) if isinstance(size, int) else size
+
+
+def _parse_list(value: str | None, parse: Callable[[str], Any], words: str) -> Any:
+    if value is None:
+        return None
+    try:
+        return tuple(parse(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected {words}, received {value!r}") from None

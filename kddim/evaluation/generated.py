@@ -1,0 +1,74 @@
+"""Images that a model generates part by part, encoded as they come."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from kddim.images import to_uint8
+from kddim.metrics.encoders import Encoder
+from kddim.metrics.feature_set import KEPT, FeatureSet, collect_features
+from kddim.model import DiffusionModel
+from kddim.progress import show_bar, show_progress
+from kddim.recipe import Recipe
+
+log = logging.getLogger("kddim")
+
+_CHUNK = 256  # number of images that are generated before they are encoded
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratedImages:
+    """Images that a model generates, which are never all in memory.
+
+    Args:
+        model: Model that generates the images.
+        num_images: Number of images.
+        recipe: Recipe of sampling.
+    """
+
+    model: DiffusionModel
+    num_images: int
+    recipe: Recipe
+
+    def features(
+        self, encoder: Encoder, verbose: int = 0, kept: list[np.ndarray] | None = None
+    ) -> FeatureSet:
+        """Generate the images and return their features.
+
+        Args:
+            encoder: Encoder of the images.
+            verbose: 1 draws a progress bar, 0 does not.
+            kept: List that receives those images whose features are kept, in uint8 arrays.
+        """
+        with self._progress(verbose) as progress:
+            callback = progress.callback(self.recipe.sampler.num_evaluations(1))
+            return collect_features(
+                encoder, self._batches(callback, kept), "generated", self._batch_size
+            )
+
+    @property
+    def _batch_size(self) -> int:
+        return min(self.recipe.batch_size, self.num_images)
+
+    def _progress(self, verbose: int) -> Any:
+        evaluations = self.recipe.num_batch_evaluations(self.num_images)
+        if not verbose and not log.isEnabledFor(logging.INFO):
+            return show_bar(evaluations, 0)  # no time is spent on an estimate that nobody reads
+        words = f"generating {self.num_images:,} images"
+        return show_progress(self.model, words, evaluations, self._batch_size, verbose)
+
+    def _batches(self, callback: Callable, kept: list[np.ndarray] | None) -> Iterator[np.ndarray]:
+        size = self._batch_size
+        recipe = dataclasses.replace(self.recipe, batch_size=size)
+        chunk = max(size, _CHUNK // size * size)
+        for start in range(0, self.num_images, chunk):
+            number = min(chunk, self.num_images - start)
+            # Whole batches have one shape, for which the step is compiled once.
+            whole = -(-number // size) * size
+            images = self.model.generate(whole, start=start, callback=callback, **recipe.options)
+            if kept is not None and start < KEPT:
+                kept.append(to_uint8(images[:number]))
+            yield images[:number]

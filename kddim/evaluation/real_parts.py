@@ -1,0 +1,74 @@
+"""Real images of an evaluation: the reference, and other parts of the same source."""
+
+import dataclasses
+from typing import Any
+
+from kddim.evaluation.references import make_reference, reference_of
+from kddim.evaluation.sources import RealImages
+from kddim.metrics.reference import Reference
+from kddim.metrics.reference_files import is_reference
+
+_LOADING = ("validation_split", "limit", "data_seed")
+_RUNNING = ("batch_size", "use_cache", "verbose")
+
+
+class RealParts:
+    """Reference of an evaluation, and references of other parts of the same source.
+
+    Args:
+        source: A `Reference`, a file of `kddim stats`, or what `kddim.data.load` takes.
+        image_shape: Shape `(height, width, channels)` of the images of the model.
+        num_images: Largest number of real images.
+        options: Options of `make_reference`.
+
+    Attributes:
+        images: Real images of the reference. None if the source is a `Reference` or a file of
+            statistics, which have no other parts.
+        use_cache: True if features may be read from the cache and written to it.
+        reference: Reference of the images.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        image_shape: tuple[int, int, int],
+        num_images: int,
+        options: dict[str, Any],
+    ):
+        self.images: RealImages | None = None
+        self.use_cache = options.get("use_cache", True)
+        self._running = {key: options[key] for key in _RUNNING if key in options}
+        if isinstance(source, Reference):
+            self.reference = source
+            return
+        if not is_reference(source):
+            loading = {key: options[key] for key in _LOADING if key in options}
+            split = options.get("split", "validation")
+            self.images = RealImages(source, image_shape, split, num_images, **loading)
+        self.reference = make_reference(source, image_shape, num_images=num_images, **options)
+
+    def part(self, split: str, num_images: int | None, least: int = 1) -> Reference | None:
+        """Return the reference of another part of the source, made by the same encoder.
+
+        Args:
+            split: Part of the source: "validation", "train" or "all".
+            num_images: Largest number of images. None takes all.
+            least: Number of images below which there is no such reference.
+
+        Returns:
+            The reference, or None if the source has no parts or the part has too few images.
+        """
+        if self.images is None:
+            return None
+        images = dataclasses.replace(self.images, split=split, num_images=num_images)
+        if len(images) < least:
+            return None
+        encoder, estimator = self.reference.encoder, self.reference.estimator
+        return reference_of(images, encoder, estimator, **self._running)
+
+    def opposite(self) -> Reference | None:
+        """Return images that the reference does not hold, as many of them, if there are any."""
+        if self.images is None or self.images.split == "all":
+            return None
+        split = "train" if self.images.split == "validation" else "validation"
+        return self.part(split, self.images.num_images, least=8)

@@ -1,0 +1,43 @@
+"""Names of samplers, schedules and feature encoders, and the objects that they stand for.
+
+Each entry maps a name to the dotted path of a class or function. This file imports nothing, so
+that the command line can list the names in its help without starting Keras. The packages
+`kddim.samplers`, `kddim.schedules` and `kddim.metrics.encoders` read the same tables. To give a
+name to a new class, put the class into a file of its own and add one line here.
+"""
+
+from collections.abc import Iterable
+
+# Subclasses of `kddim.samplers.Sampler`.
+SAMPLERS = {
+    "ddim": "kddim.samplers.ddim.DDIM",
+    "ddpm": "kddim.samplers.ddpm.DDPM",
+    "heun": "kddim.samplers.heun.Heun",
+    "dpm_solver_pp": "kddim.samplers.dpm_solver.DPMSolverPP",
+    "adams_bashforth": "kddim.samplers.adams_bashforth.AdamsBashforth",
+}
+
+# Subclasses of `kddim.schedules.Schedule`.
+SCHEDULES = {
+    "cosine": "kddim.schedules.cosine.CosineSchedule",
+    "linear_beta": "kddim.schedules.linear_beta.LinearBetaSchedule",
+    "log_snr_linear": "kddim.schedules.log_snr_linear.LogSNRLinearSchedule",
+    "nichol_dhariwal": "kddim.schedules.nichol_dhariwal.NicholDhariwalSchedule",
+    "sigmoid": "kddim.schedules.sigmoid.SigmoidSchedule",
+}
+
+# Functions `(image_size, weights, antialias) -> kddim.metrics.Encoder`. Each may ignore or refuse
+# the options that it does not have; None is its own default.
+ENCODERS = {
+    "inception_v3": "kddim.metrics.encoders.keras_inception.inception_v3_encoder",
+    "random_conv": "kddim.metrics.encoders.random_convolution.random_conv_encoder",
+    "mobilenet": "kddim.metrics.encoders.keras_mobilenet.mobilenet_encoder",
+    "pt_inception": "kddim.metrics.encoders.fidelity_inception.pt_inception_encoder",
+    "auto": "kddim.metrics.encoders.lookup.automatic_encoder",
+}
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names as a list in words, such as `cosine, linear_beta or sigmoid`."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

@@ -1,0 +1,35 @@
+"""The cost that decides whether folding pays, in multiplications per pixel."""
+
+from kddim.networks.folding.kernels import Kernel
+from kddim.networks.folding.sums import Sum
+
+
+def composing_pays(total: Sum, kernel: Kernel, num_readers: int) -> bool:
+    """Return True if convolving the sources directly costs no more than in two steps.
+
+    The two steps are: compute `total`, then convolve the result with `kernel`. A single step
+    convolves each source with a composed kernel, which is as large as the larger of the two.
+
+    Args:
+        total: Sum that the convolution reads.
+        kernel: Kernel of the convolution.
+        num_readers: Number of layers that read `total`. If there are others, `total` may be
+            computed for them anyway, and its cost counts as zero here.
+    """
+    filters = kernel.shape[3]
+    one_step = sum(
+        term.source.channels * max(term.kernel.taps, kernel.taps) * filters
+        for term in total.terms
+        if term.is_large
+    )
+    first_step = total.multiplications if num_readers == 1 else 0
+    return one_step <= first_step + total.channels * kernel.taps * filters
+
+
+def repeating_pays(total: Sum) -> bool:
+    """Return True if all readers of a sum should start from its sources.
+
+    This is so for a sum of 1x1 convolutions that has more channels than its sources: reading
+    the sources costs less than reading the sum, and the sum is never computed.
+    """
+    return total.pointwise and total.inputs < total.channels
