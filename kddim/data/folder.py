@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +16,9 @@ from kddim.data.storage import allocate
 log = logging.getLogger("kddim")
 
 # Endings of picture files that Pillow opens, without documents, films and scientific data.
-ENDING = re.compile(
-    r"\.(avif|bmp|dib|gif|j2c|j2k|jfif|jp2|jpe|jpe?g|jpx|pbm|pcx|pgm|png|pnm|ppm|tga|tiff?|webp)",
-    re.IGNORECASE,
+ENDINGS = frozenset(
+    ".avif .bmp .dib .gif .j2c .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm "
+    ".tga .tif .tiff .webp".split()
 )
 
 
@@ -34,7 +33,7 @@ def find_pictures(folder: Path) -> list[Path]:
     paths = (
         path
         for path in folder.rglob("*")
-        if ENDING.fullmatch(path.suffix)
+        if path.suffix.lower() in ENDINGS
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     return sorted(path for path in paths if path.is_file())
