@@ -18,7 +18,7 @@ log = logging.getLogger("kddim")
 # Endings of picture files that Pillow opens, without documents, films and scientific data.
 ENDINGS = frozenset(
     ".avif .bmp .dib .gif .j2c .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm "
-    ".tga .tif .tiff .webp".split()
+    ".tga .tif .tiff .webp".split()  # noqa: SIM905
 )
 
 
