@@ -1,7 +1,7 @@
 """Curves and pictures, drawn with Matplotlib."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,25 +91,24 @@ def plot_sweep(
     return _save(figure, path, title)
 
 
-def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLike) -> Path:
+def plot_rows(rows: Mapping[str, Any], path: str | os.PathLike) -> Path:
     """Draw rows of images, each with a label on its left.
 
     Args:
-        rows: Arrays of images `(n, height, width, channels)` in [0, 1], with n the same for
-            all rows.
-        labels: One label per row.
+        rows: Arrays of images `(n, height, width, channels)` in [0, 1] by the labels of the
+            rows, with n the same for all rows.
         path: PNG file to write.
 
     Returns:
         `path`.
     """
-    strips = [as_picture(grid(row, len(row))) for row in rows]
+    strips = [as_picture(grid(row, len(row))) for row in rows.values()]
     height, width = strips[0].shape[:2]
     margin = 80  # pixels for the labels
     size = ((width + margin) / DPI, len(rows) * height / DPI)
     figure, axes = _panels(*size, len(rows), 1, layout="none")
     figure.subplots_adjust(margin / (width + margin), 0.0, 1.0, 1.0, hspace=0.0)
-    for axis, strip, label in zip(axes.flat, strips, labels):
+    for axis, strip, label in zip(axes.flat, strips, rows):
         _draw_pixels(axis, strip)
         axis.axis("off")
         axis.text(-8, height / 2, label, ha="right", va="center", fontsize=9)

@@ -56,8 +56,8 @@ class Consistency(Experiment):
 
     def write(self, ledger: Ledger) -> None:
         images = {s: ledger.array(f"{s} steps") for s in self.steps if f"{s} steps" in ledger}
-        labels = [f"S = {steps}" for steps in images]
-        plot_rows(list(images.values()), labels, ledger.folder / "consistency.png")
+        pictures = {f"S = {steps}": row for steps, row in images.items()}
+        plot_rows(pictures, ledger.folder / "consistency.png")
         rows = [
             {"diffusion_steps": steps} | likeness(row, images[max(images)])
             for steps, row in images.items()

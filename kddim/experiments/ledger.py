@@ -146,8 +146,7 @@ def unfinished(output: str | os.PathLike, settings: Mapping[str, Any]) -> Iterat
         ledger = Ledger(folder, settings)
     except ValueError:
         log.info("%s: an unfinished run has other settings and is discarded", output)
-        shutil.rmtree(folder)
-        ledger = Ledger(folder, settings)
+        ledger = Ledger(folder, settings, overwrite=True)
     yield ledger
     shutil.rmtree(folder)
 

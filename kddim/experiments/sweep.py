@@ -13,7 +13,7 @@ from kddim import samplers as known_samplers
 from kddim.evaluation import Reference, check_metrics
 from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
-from kddim.experiments.tables import figure, to_markdown, write_csv, write_markdown
+from kddim.experiments.tables import to_markdown, write_csv, write_markdown
 from kddim.plots import plot_sweep
 
 # For each metric, the entry of `Reference.score` that the literature gives beside it.
@@ -158,7 +158,9 @@ class Sweep(Experiment):
         empty = {f"S={steps}": "" for steps in self.steps}
         table = {name: {"sampler": name, **empty} for name in self.samplers}
         for row in rows:
-            text = figure(row[column], row.get(DEVIATIONS.get(column, "")))
+            text = f"{row[column]:.4g}"
+            if column in DEVIATIONS:
+                text += f" ± {row[DEVIATIONS[column]]:.2g}"
             table[row["sampler"]][f"S={row['diffusion_steps']}"] = text
         return to_markdown(list(table.values()))
 

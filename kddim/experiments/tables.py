@@ -45,14 +45,3 @@ def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             Values are not formatted again: a string such as "0.10" stays as it is.
     """
     return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
-
-
-def figure(value: float, deviation: float | None = None) -> str:
-    """Return a figure with four significant digits, such as `0.1234 ± 0.0056`.
-
-    Args:
-        value: The figure.
-        deviation: Its standard error or deviation, shown with two significant digits.
-    """
-    text = f"{value:.4g}"
-    return text if deviation is None else f"{text} ± {deviation:.2g}"
