@@ -167,7 +167,7 @@ def show_images(images: Any, num_cols: int, title: str = "") -> None:
 
 
 def _panels(
-    width: float, height: float, num_rows: int, num_cols: int, layout: str = "constrained"
+    width: float, height: float, num_rows: int, num_cols: int, layout: Any = "constrained"
 ) -> tuple[Any, Any]:
     """Return a figure of `width` by `height` inches, and its axes `(num_rows, num_cols)`."""
     # Not pyplot, which keeps global state, may open a window and would draw into the figures

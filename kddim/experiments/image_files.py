@@ -67,6 +67,7 @@ def _write_folder(images: np.ndarray, path: Path, columns: int) -> None:
             save_png(partial / f"{index:05d}.png", pixels)
         save_png(partial / "grid.png", grid(images, columns))
         if not path.exists():
+            partial.chmod(0o755)
             partial.rename(path)
             return
         # An earlier, larger set must not leave images among the new ones.

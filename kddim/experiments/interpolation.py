@@ -53,6 +53,7 @@ class Interpolation(Experiment):
         ends = latents.initial_noise(2 * self.num_pairs + 4, shape, self.seed)
         pairs, corners = zip(ends[:-4:2], ends[1:-4:2]), ends[-4:]
         fractions = np.linspace(0.0, 1.0, self.num_images)
+        # One strip after the other, and the grid by rows.
         noises = {
             "strips": np.concatenate([latents.slerp(*pair, fractions) for pair in pairs]),
             "grid": latents.slerp_grid(corners, size, size).reshape(-1, *shape),
