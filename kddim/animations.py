@@ -1,5 +1,6 @@
 """Animations of the sampling process as GIF and WebP files."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +43,8 @@ def save_animation(
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(as_picture(frame)) for frame in frames]
-    durations = [max(40, round(1000 * seconds / len(frames)))] * len(frames)
-    durations[-1] = max(durations[-1], round(1000 * hold))
+    each = max(40, round(1000 * seconds / len(frames)))
+    durations = [each] * (len(frames) - 1) + [max(each, round(1000 * hold))]
     with atomic_write(path) as partial:
         pictures[0].save(
             partial,
@@ -76,15 +77,12 @@ class Recorder:
         self.denormalize = denormalize
         self.num_images = num_images
         self.frames: list[np.ndarray] = []
-        self._last_step = diffusion_steps - 1
-        self._every = -(-diffusion_steps // 100)
-        self._next_step = 0
+        every = math.ceil(diffusion_steps / 100)
+        self._missing = {*range(0, diffusion_steps, every), diffusion_steps - 1}
 
     def __call__(self, step: int, noisy_images: Any, pred_images: Any) -> None:
-        if step < self._next_step:  # a step of the second batch
-            return
-        self._next_step = step + 1
-        if step % self._every and step != self._last_step:
-            return
-        rows = [self.denormalize(x[: self.num_images]) for x in (noisy_images, pred_images)]
-        self.frames.append(grid(np.concatenate([to_numpy(r) for r in rows]), self.num_images))
+        if step in self._missing:  # otherwise left out, or a step of the second batch
+            self._missing.remove(step)
+            shown = (noisy_images[: self.num_images], pred_images[: self.num_images])
+            rows = [to_numpy(self.denormalize(images)) for images in shown]
+            self.frames.append(grid(np.concatenate(rows), self.num_images))

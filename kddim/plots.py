@@ -1,12 +1,14 @@
 """Curves and pictures, drawn with Matplotlib."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kddim.files import atomic_write
 from kddim.images import as_picture, grid, to_uint8
+
+DPI = 100
 
 
 def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title: str = "") -> Path:
@@ -30,8 +32,7 @@ def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title:
     losses.legend()
     for axis in others:
         _draw_kid(axis, [(row["epoch"], row["val_kid"]) for row in measured])
-    figure.suptitle(title)
-    return _save(figure, path)
+    return _save(figure, path, title)
 
 
 def plot_kid(
@@ -49,8 +50,7 @@ def plot_kid(
     """
     figure, (axis,) = _curves(5.5, 3.8, 1)
     _draw_kid(axis, history)
-    figure.suptitle(title, fontsize="small", wrap=True)
-    return _save(figure, path)
+    return _save(figure, path, title, fontsize="small", wrap=True)
 
 
 def plot_sweep(
@@ -88,33 +88,27 @@ def plot_sweep(
             axis.set_yscale("log")
     cost.set(xlabel="steps, S", ylabel="seconds", xlim=(0, None), ylim=(0, None))
     quality[0].legend()
-    figure.suptitle(title)
-    return _save(figure, path)
+    return _save(figure, path, title)
 
 
-def plot_rows(rows: Sequence[Any], labels: Sequence[str], path: str | os.PathLike) -> Path:
+def plot_rows(rows: Mapping[str, Any], path: str | os.PathLike) -> Path:
     """Draw rows of images, each with a label on its left.
 
     Args:
-        rows: Arrays of images `(n, height, width, channels)` in [0, 1], with n the same for
-            all rows.
-        labels: One label per row.
+        rows: Arrays of images `(n, height, width, channels)` in [0, 1] by the labels of the
+            rows, with n the same for all rows.
         path: PNG file to write.
 
     Returns:
         `path`.
     """
-    from matplotlib.figure import Figure
-
-    strips = [as_picture(grid(row, len(row))) for row in rows]
+    strips = [as_picture(grid(row, len(row))) for row in rows.values()]
     height, width = strips[0].shape[:2]
-    dpi, margin = 100, 80
-    size = ((width + margin) / dpi, height * len(strips) / dpi)
-    figure = Figure(figsize=size, dpi=dpi)
-    for index, (strip, label) in enumerate(zip(strips, labels)):
-        bottom = 1.0 - (index + 1) / len(strips)
-        left = margin / (width + margin)
-        axis = figure.add_axes((left, bottom, 1.0 - left, 1.0 / len(strips)))
+    margin = 80  # pixels for the labels
+    size = ((width + margin) / DPI, len(rows) * height / DPI)
+    figure, axes = _panels(*size, len(rows), 1, layout="none")
+    figure.subplots_adjust(margin / (width + margin), 0.0, 1.0, 1.0, hspace=0.0)
+    for axis, strip, label in zip(axes.flat, strips, rows):
         _draw_pixels(axis, strip)
         axis.axis("off")
         axis.text(-8, height / 2, label, ha="right", va="center", fontsize=9)
@@ -136,18 +130,14 @@ def plot_neighbours(
     Returns:
         `path`.
     """
-    from matplotlib.figure import Figure
-
     columns = len(rows[0])
-    figure = Figure(figsize=(1.3 * columns, 1.5 * len(rows) + 0.4), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    figure, axes = _panels(1.3 * columns, 1.5 * len(rows) + 0.4, len(rows), columns)
     for line, words, row in zip(axes, labels, rows):
         for axis, word, image in zip(line, words, to_uint8(row)):
             _draw_pixels(axis, as_picture(image))
             axis.set(xticks=[], yticks=[])
             axis.set_xlabel(word, fontsize=8)
-    figure.suptitle(title, fontsize="medium")
-    return _save(figure, path)
+    return _save(figure, path, title, fontsize="medium")
 
 
 def show_images(images: Any, num_cols: int, title: str = "") -> None:
@@ -176,24 +166,31 @@ def show_images(images: Any, num_cols: int, title: str = "") -> None:
     plt.close(figure)
 
 
-def _curves(width: float, height: float, panels: int) -> tuple[Any, Any]:
-    """Return a figure of `width` by `height` inches, and its axes side by side."""
+def _panels(
+    width: float, height: float, num_rows: int, num_cols: int, layout: Any = "constrained"
+) -> tuple[Any, Any]:
+    """Return a figure of `width` by `height` inches, and its axes `(num_rows, num_cols)`."""
     # Not pyplot, which keeps global state, may open a window and would draw into the figures
     # of a user's notebook.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    for axis in axes:
+    figure = Figure(figsize=(width, height), layout=layout)
+    return figure, figure.subplots(num_rows, num_cols, squeeze=False)
+
+
+def _curves(width: float, height: float, num_panels: int) -> tuple[Any, Any]:
+    """Return a figure for curves, and its axes side by side."""
+    figure, axes = _panels(width, height, 1, num_panels)
+    for axis in axes[0]:
         axis.grid(alpha=0.3)
-    return figure, axes
+    return figure, axes[0]
 
 
 def _draw_kid(axis: Any, history: Sequence[tuple[int, float]]) -> None:
-    epochs, values = [epoch for epoch, _ in history], [value for _, value in history]
-    axis.plot(epochs, values, marker=".", color="C2")
+    values = [value for _, value in history]
+    axis.plot([epoch for epoch, _ in history], values, marker=".", color="C2")
     _label_epochs(axis, "val_kid")
-    if values and min(values) > 0:
+    if min(values, default=0) > 0:
         axis.set_yscale("log")
 
 
@@ -209,8 +206,10 @@ def _draw_pixels(axis: Any, pixels: Any) -> None:
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
 
 
-def _save(figure: Any, path: str | os.PathLike) -> Path:
+def _save(figure: Any, path: str | os.PathLike, title: str = "", **style: Any) -> Path:
+    """Write a figure with its title, which takes the keyword arguments of Matplotlib's text."""
+    figure.suptitle(title, **style)
     path = Path(path)
     with atomic_write(path) as partial:
-        figure.savefig(partial, format="png", dpi=100)
+        figure.savefig(partial, format="png", dpi=DPI)
     return path

@@ -11,7 +11,12 @@ def drawn(monkeypatch):
     """Figures that the test saves."""
     figures = []
     save = plots._save
-    monkeypatch.setattr(plots, "_save", lambda *args: (figures.append(args[0]), save(*args))[1])
+
+    def keep(figure, *args, **style):
+        figures.append(figure)
+        return save(figure, *args, **style)
+
+    monkeypatch.setattr(plots, "_save", keep)
     return figures
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kddim.checks import check_count
 from kddim.experiments.ledger import Ledger, fingerprint, precision, unfinished
 from kddim.files import check_output
 from kddim.model import DiffusionModel
@@ -50,8 +51,8 @@ class Experiment(abc.ABC):
 
     A subclass is a frozen dataclass that lists its options and implements `cells`, `compute`
     and `write`. The inherited `run` logs the cost, keeps the result of each cell on disk and
-    resumes an interrupted run. `__post_init__` checks the options that a `Recipe` has too, so
-    that a subclass only checks the others.
+    resumes an interrupted run. `__post_init__` checks the options that a `Recipe` has too and
+    the counts in `least`, so that a subclass only checks the others.
 
     Args:
         model: Trained model that the experiment examines.
@@ -73,6 +74,8 @@ class Experiment(abc.ABC):
     # Names of the files in the folder, by suffix. A run whose output is a file with such a
     # suffix leaves only this file.
     products: ClassVar[Mapping[str, str]] = {}
+    # Smallest values of the subclass' counts, by name.
+    least: ClassVar[Mapping[str, int]] = {}
     # Names of the subclass' options that decide the results.
     recorded: ClassVar[tuple[str, ...]] = ()
 
@@ -80,6 +83,8 @@ class Experiment(abc.ABC):
         names = [f.name for f in dataclasses.fields(Recipe) if hasattr(self, f.name)]
         checked = Recipe(**{name: getattr(self, name) for name in names})
         self._set(**{name: getattr(checked, name) for name in names})
+        for name, least in self.least.items():
+            self._set(**{name: check_count(name, getattr(self, name), least)})
 
     def _set(self, **options: Any) -> None:
         """Replace options by their checked values. Only `__post_init__` may call this."""

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kddim.checks import check_count
 from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
 from kddim.experiments.tables import write_csv
@@ -39,12 +38,12 @@ class Consistency(Experiment):
 
     name = "consistency"
     products: ClassVar = {".csv": "consistency.csv", ".png": "consistency.png"}
+    least: ClassVar = {"num_images": 2}
     recorded = ("num_images", "sampler")
 
     def __post_init__(self):
         super().__post_init__()
-        steps = tuple(sorted(check_several_steps(self.steps)))
-        self._set(steps=steps, num_images=check_count("num_images", self.num_images, 2))
+        self._set(steps=tuple(sorted(check_several_steps(self.steps))))
 
     def cells(self) -> dict[str, Cell]:
         return {
@@ -57,8 +56,8 @@ class Consistency(Experiment):
 
     def write(self, ledger: Ledger) -> None:
         images = {s: ledger.array(f"{s} steps") for s in self.steps if f"{s} steps" in ledger}
-        labels = [f"S = {steps}" for steps in images]
-        plot_rows(list(images.values()), labels, ledger.folder / "consistency.png")
+        pictures = {f"S = {steps}": row for steps, row in images.items()}
+        plot_rows(pictures, ledger.folder / "consistency.png")
         rows = [
             {"diffusion_steps": steps} | likeness(row, images[max(images)])
             for steps, row in images.items()

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kddim.animations import Recorder, save_animation
-from kddim.checks import check_count
 from kddim.experiments.base import Cell, Experiment, Result
 from kddim.experiments.image_files import check_images_output, write_images
 from kddim.experiments.ledger import Ledger, unfinished
@@ -23,12 +22,12 @@ class _Images(Experiment):
     diffusion_steps: int = 20
     sampler: Any = "ddim"
 
+    least: ClassVar = {"num_images": 1}
     recorded: ClassVar[tuple[str, ...]] = ("num_images", "diffusion_steps", "sampler")
 
     def __post_init__(self):
         super().__post_init__()
-        num_images = check_count("num_images", self.num_images)
-        self._set(num_images=num_images, batch_size=min(self.batch_size, num_images))
+        self._set(batch_size=min(self.batch_size, self.num_images))
 
     def frames(self, cell: Cell, callback: Callable) -> Result:
         """Return the number of frames, and the frames: one grid of a cell's images per step."""

@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -62,20 +61,18 @@ def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool
 
 
 def _write_folder(images: np.ndarray, path: Path, columns: int) -> None:
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
         for index, pixels in enumerate(to_uint8(images)):
             save_png(partial / f"{index:05d}.png", pixels)
         save_png(partial / "grid.png", grid(images, columns))
-        if path.exists():
-            # An earlier, larger set must not leave images among the new ones.
-            for old in path.glob("*.png"):
-                if re.fullmatch(r"\d{5,}\.png", old.name):
-                    old.unlink()
-            for file in partial.iterdir():
-                os.replace(file, path / file.name)
-        else:
-            partial.chmod(0o755)  # `mkdtemp` makes folders that only their owner can read
+        if not path.exists():
+            partial.chmod(0o755)
             partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            return
+        # An earlier, larger set must not leave images among the new ones.
+        for old in path.glob("*.png"):
+            if re.fullmatch(r"\d{5,}\.png", old.name):
+                old.unlink()
+        for file in partial.iterdir():
+            os.replace(file, path / file.name)

@@ -8,7 +8,6 @@ import numpy as np
 
 from kddim import latents
 from kddim.animations import save_animation
-from kddim.checks import check_count
 from kddim.experiments.base import Cell, Experiment, Result
 from kddim.experiments.ledger import Ledger
 from kddim.images import grid, save_png
@@ -46,22 +45,21 @@ class Interpolation(Experiment):
 
     name = "interpolation"
     products: ClassVar = {".png": "strips.png", ".gif": "animation.gif", ".webp": "animation.webp"}
+    least: ClassVar = {"num_pairs": 1, "num_images": 2, "grid_size": 2}
     recorded = ("num_pairs", "num_images", "grid_size", "diffusion_steps", "sampler")
 
-    def __post_init__(self):
-        super().__post_init__()
-        self._set(
-            num_pairs=check_count("num_pairs", self.num_pairs),
-            num_images=check_count("num_images", self.num_images, 2),
-            grid_size=check_count("grid_size", self.grid_size, 2),
-        )
-
     def cells(self) -> dict[str, Cell]:
-        recipe = self.recipe(self.sampler, self.diffusion_steps)
-        return {
-            key: Cell(recipe, len(noises), {"initial_noise": noises})
-            for key, noises in self._noises().items()
+        shape, size = self.model.image_shape, self.grid_size
+        ends = latents.initial_noise(2 * self.num_pairs + 4, shape, self.seed)
+        pairs, corners = zip(ends[:-4:2], ends[1:-4:2]), ends[-4:]
+        fractions = np.linspace(0.0, 1.0, self.num_images)
+        # One strip after the other, and the grid by rows.
+        noises = {
+            "strips": np.concatenate([latents.slerp(*pair, fractions) for pair in pairs]),
+            "grid": latents.slerp_grid(corners, size, size).reshape(-1, *shape),
         }
+        recipe = self.recipe(self.sampler, self.diffusion_steps)
+        return {key: Cell(recipe, len(n), {"initial_noise": n}) for key, n in noises.items()}
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
         return {"images": cell.num_images}, self.generate(cell, callback)
@@ -76,12 +74,3 @@ class Interpolation(Experiment):
                 save_animation(ledger.folder / name, frames + frames[-2:0:-1])
         if "grid" in ledger:
             save_png(ledger.folder / "grid.png", grid(ledger.array("grid"), self.grid_size))
-
-    def _noises(self) -> dict[str, np.ndarray]:
-        """Return the noises of the strips, one strip after the other, and of the grid by rows."""
-        shape, pairs = self.model.image_shape, self.num_pairs
-        ends = latents.initial_noise(2 * pairs + 4, shape, self.seed)
-        fractions = np.linspace(0.0, 1.0, self.num_images)
-        strips = [latents.slerp(ends[2 * i], ends[2 * i + 1], fractions) for i in range(pairs)]
-        square = latents.slerp_grid(ends[-4:], self.grid_size, self.grid_size)
-        return {"strips": np.concatenate(strips), "grid": square.reshape(-1, *shape)}

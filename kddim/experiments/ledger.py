@@ -108,15 +108,13 @@ class Ledger:
         kinds = {"settings": dict, "cells": dict, "arrays": list}
         try:
             content = json.loads(path.read_text())
-            sound = all(isinstance(content[key], kind) for key, kind in kinds.items())
+            if all(isinstance(content[key], kind) for key, kind in kinds.items()):
+                return content
         except (OSError, ValueError, KeyError, TypeError):
-            sound = False
-        if not sound:
-            raise ValueError(
-                f"Expected the record of an experiment. Received: {path}, which is damaged. "
-                + _WAY_OUT
-            )
-        return content
+            pass  # damaged, as one whose entries are of other kinds
+        raise ValueError(
+            f"Expected the record of an experiment. Received: {path}, which is damaged. {_WAY_OUT}"
+        )
 
     def _check_settings(self, before: Mapping[str, Any]) -> None:
         differing = [
@@ -148,8 +146,7 @@ def unfinished(output: str | os.PathLike, settings: Mapping[str, Any]) -> Iterat
         ledger = Ledger(folder, settings)
     except ValueError:
         log.info("%s: an unfinished run has other settings and is discarded", output)
-        shutil.rmtree(folder)
-        ledger = Ledger(folder, settings)
+        ledger = Ledger(folder, settings, overwrite=True)
     yield ledger
     shutil.rmtree(folder)
 

@@ -93,10 +93,10 @@ class Reconstruction(Experiment):
         ])  # fmt: skip
         title = f"Reconstruction of {len(self.images)} images"
         write_markdown(ledger.folder / "reconstruction.md", title, {"Error": table}, NOTES)
-        decoded = [ledger.array(key) for key in self.cells() if key in ledger]
-        labels = ["real", *(f"S = {row['diffusion_steps']}" for row in rows)]
-        pictures = [self.images[:_SHOWN], *decoded]
-        plot_rows(pictures, labels, ledger.folder / "reconstruction.png")
+        pictures = {"real": self.images[:_SHOWN]}
+        for steps in (row["diffusion_steps"] for row in rows):
+            pictures[f"S = {steps}"] = ledger.array(f"{steps} steps")
+        plot_rows(pictures, ledger.folder / "reconstruction.png")
 
 
 def _standard_error(values: np.ndarray) -> float:

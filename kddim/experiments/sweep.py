@@ -10,11 +10,10 @@ import keras
 import numpy as np
 
 from kddim import samplers as known_samplers
-from kddim.checks import check_count
 from kddim.evaluation import Reference, check_metrics
 from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
-from kddim.experiments.tables import figure, to_markdown, write_csv, write_markdown
+from kddim.experiments.tables import to_markdown, write_csv, write_markdown
 from kddim.plots import plot_sweep
 
 # For each metric, the entry of `Reference.score` that the literature gives beside it.
@@ -78,16 +77,15 @@ class Sweep(Experiment):
 
     name = "sweep"
     products: ClassVar = {".csv": "sweep.csv", ".md": "sweep.md", ".png": "sweep.png"}
+    least: ClassVar = {"num_images": 4}
 
     def __post_init__(self):
         super().__post_init__()
-        num_images = check_count("num_images", self.num_images, 4)
         self._set(
             samplers={name: known_samplers.get(s) for name, s in self.samplers.items()},
             steps=check_several_steps(self.steps),
-            num_images=num_images,
             metrics=check_metrics(self.metrics),
-            batch_size=min(self.batch_size, num_images),
+            batch_size=min(self.batch_size, self.num_images),
         )
         if set(self.metrics) - set(DEVIATIONS) or not self.samplers:
             raise ValueError(
@@ -157,15 +155,14 @@ class Sweep(Experiment):
 
     def _table(self, rows: Sequence[Mapping[str, Any]], column: str) -> str:
         """Return a table of one column of `rows`, with samplers down and steps across."""
-        deviation = DEVIATIONS.get(column, "")
-        found = {
-            (row["sampler"], row["diffusion_steps"]): figure(row[column], row.get(deviation))
-            for row in rows
-        }
-        return to_markdown([
-            {"sampler": name} | {f"S={steps}": found.get((name, steps), "") for steps in self.steps}
-            for name in self.samplers
-        ])  # fmt: skip
+        empty = {f"S={steps}": "" for steps in self.steps}
+        table = {name: {"sampler": name, **empty} for name in self.samplers}
+        for row in rows:
+            text = f"{row[column]:.4g}"
+            if column in DEVIATIONS:
+                text += f" ± {row[DEVIATIONS[column]]:.2g}"
+            table[row["sampler"]][f"S={row['diffusion_steps']}"] = text
+        return to_markdown(list(table.values()))
 
     def _linearity(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return a line on how well seconds are linear in steps (Sec. 5.1), if there is one."""

@@ -32,11 +32,9 @@ def write_markdown(path: Path, title: str, tables: Mapping[str, str], notes: str
         tables: Tables as `to_markdown` returns them, by heading.
         notes: Explanation of the figures, for the end of the page.
     """
-    parts = [f"# {title}"]
-    for heading, table in tables.items():
-        parts += [f"## {heading}", table]
+    sections = [f"## {heading}\n\n{table}" for heading, table in tables.items()]
     with atomic_write(path) as partial:
-        partial.write_text("\n\n".join([*parts, notes]) + "\n")
+        partial.write_text("\n\n".join([f"# {title}", *sections, notes]) + "\n")
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -46,20 +44,4 @@ def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: At least one row. All rows have the keys of the first, which form the header.
             Values are not formatted again: a string such as "0.10" stays as it is.
     """
-    return tabulate(
-        [list(row.values()) for row in rows],
-        headers=list(rows[0]),
-        tablefmt="github",
-        disable_numparse=True,
-    )
-
-
-def figure(value: float, deviation: float | None = None) -> str:
-    """Return a figure with four significant digits, such as `0.1234 ± 0.0056`.
-
-    Args:
-        value: The figure.
-        deviation: Its standard error or deviation, shown with two significant digits.
-    """
-    text = f"{value:.4g}"
-    return text if deviation is None else f"{text} ± {deviation:.2g}"
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
