@@ -18,11 +18,10 @@ def composing_pays(total: Sum, kernel: Kernel, num_readers: int) -> bool:
     """
     filters = kernel.shape[3]
     one_step = sum(
-        term.source.channels * max(term.kernel.taps, kernel.taps) * filters
-        for term in total.terms
-        if term.is_large
+        term.source.channels * max(term.kernel.taps, kernel.taps) * filters for term in total.images
     )
-    first_step = total.multiplications if num_readers == 1 else 0
+    multiplications = sum(term.kernel.multiplications for term in total.images)
+    first_step = multiplications if num_readers == 1 else 0
     return one_step <= first_step + total.channels * kernel.taps * filters
 
 
@@ -32,4 +31,5 @@ def repeating_pays(total: Sum) -> bool:
     This is so for a sum of 1x1 convolutions that has more channels than its sources: reading
     the sources costs less than reading the sum, and the sum is never computed.
     """
-    return total.pointwise and total.inputs < total.channels
+    num_inputs = sum(term.source.channels for term in total.images)
+    return total.pointwise and num_inputs < total.channels

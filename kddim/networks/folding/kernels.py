@@ -5,6 +5,7 @@ the network's weights have changed. Values are computed in float32, whatever the
 dtype.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,11 @@ class Kernel:
         """Number of positions that the kernel reads, `rows * columns`."""
         return self.shape[0] * self.shape[1]
 
+    @property
+    def multiplications(self) -> int:
+        """Number of multiplications per pixel of a convolution with this kernel."""
+        return 0 if self.identity else math.prod(self.shape)
+
 
 def identity(channels: int) -> Kernel:
     """Return the 1x1 kernel that leaves an image of `channels` channels unchanged."""
@@ -86,11 +92,13 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
         return second
     if second.identity:
         return first
-    if first.taps == 1:
-        shape = (*second.shape[:2], first.shape[2], second.shape[3])
-        return Kernel(shape, lambda f, s: ops.einsum("im,rcmo->rcio", f[0, 0], s), first, second)
-    shape = (*first.shape[:3], second.shape[3])
-    return Kernel(shape, lambda f, s: ops.einsum("rcim,mo->rcio", f, s[0, 0]), first, second)
+    rows, columns = (a * b for a, b in zip(first.shape[:2], second.shape[:2]))
+    shape = (rows, columns, first.shape[2], second.shape[3])
+
+    def compute(f: Any, s: Any) -> Any:
+        return ops.reshape(ops.einsum("abim,rcmo->arbcio", f, s), shape)
+
+    return Kernel(shape, compute, first, second)
 
 
 def scaled(kernel: Kernel, vector: Kernel) -> Kernel:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kddim.networks.folding.instructions import Plan, of_batch
+from kddim.networks.folding.instructions import of_batch
 from kddim.networks.folding.reader import plan_of
 
 
@@ -30,7 +30,7 @@ class FoldedNetwork:
 
     def __init__(self, network: keras.Model, compile_step: Callable):
         self.original = network
-        self.plan = plan_of(network) or Plan([], [])
+        self.plan = plan_of(network)
         self.folds = bool(self.plan.weights)
         self.weights = [
             keras.Variable(ops.zeros(w.shape, w.dtype), trainable=False, dtype=w.dtype)

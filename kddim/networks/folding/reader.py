@@ -20,23 +20,23 @@ from kddim.networks.folding.sums import Source, Sum
 from kddim.networks.graph import Call, calls_of, users_of
 
 
-def plan_of(network: keras.Model) -> Plan | None:
-    """Return the plan that computes a network, or None if folding gains nothing.
+def plan_of(network: keras.Model) -> Plan:
+    """Return the plan that computes a network. It is empty if folding gains nothing.
 
     Args:
         network: Keras model `[noisy_images, noise_variances] -> prediction`. Only functional
             models whose inputs and output have four axes are folded.
     """
     calls = calls_of(network)
-    if calls is None or len(network.inputs) != 2 or len(network.outputs) != 1:
-        return None
+    if not calls or len(network.inputs) != 2 or len(network.outputs) != 1:
+        return Plan([], [])
     if any(len(tensor.shape) != 4 for tensor in (*network.inputs, *network.outputs)):
-        return None
+        return Plan([], [])
     reader = _Reader(network, calls)
     for call in calls:
         reader.read(call)
     reader.compute(network.outputs[0])
-    return reader.plan if reader.plan.weights else None
+    return reader.plan if reader.plan.weights else Plan([], [])
 
 
 class _Reader:
@@ -88,7 +88,11 @@ class _Reader:
     def _convolution(self, call: Call) -> Sum:
         layer, (images,) = call.operation, call.inputs
         kernel = kernels.of_variable(layer.kernel)
-        if not self._composes(images, kernel, layer.compute_dtype):
+        total, readers = self.sums[id(images)], self._num_readers(images)
+        if not (
+            may_compose(total, kernel, layer.compute_dtype)
+            and composing_pays(total, kernel, readers)
+        ):
             self.compute(images)
         total = self.sums[id(images)].convolved(kernel, layer.compute_dtype)
         if layer.use_bias:
@@ -128,12 +132,6 @@ class _Reader:
             shift = kernels.summed(shift, kernels.of_variable(layer.beta))
         total = self.sums[id(call.inputs[0])]
         return total.scaled(scale, layer.compute_dtype).shifted(shift)
-
-    def _composes(self, images: Any, kernel: Kernel, dtype: str) -> bool:
-        total = self.sums[id(images)]
-        return may_compose(total, kernel, dtype) and composing_pays(
-            total, kernel, self._num_readers(images)
-        )
 
     def _sums_of_inputs(self, call: Call) -> list[Sum]:
         return [self.sums[id(tensor)] for tensor in call.inputs]
