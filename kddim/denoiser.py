@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,9 @@ class Denoiser(Sampling, keras.Model):
         self.normalizer = ImageNormalization(name="normalizer")
         self.normalizer.build((None, *self.image_shape))
         if network is None:
-            with _dtype_policy(policy):
+            with contextlib.ExitStack() as stack:
+                stack.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
+                keras.config.set_dtype_policy(policy)
                 network = residual_unet(
                     self.image_shape[:2], widths, block_depth, channels=channels
                 )
@@ -243,13 +245,3 @@ def override_of(model: keras.Model, method: Any) -> Any:
     own = getattr(model, method.__name__)
     function = getattr(own, "__func__", own)
     return None if function is method else function
-
-
-@contextlib.contextmanager
-def _dtype_policy(policy: Any) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

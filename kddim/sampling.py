@@ -67,9 +67,7 @@ class Sampling:
             ValueError: If the noise has another shape than the images of the model, if there
                 is no step, or if the prediction type cannot be sampled on the schedule.
         """
-        is_list = isinstance(initial_noise, list)
-        shape = np.shape(initial_noise) if is_list else initial_noise.shape
-        check_batch("initial_noise", shape, self.image_shape)
+        check_batch("initial_noise", np.shape(initial_noise), self.image_shape)
         generation = self._generation(Recipe(sampler, diffusion_steps, schedule, seed))
         return generation.run(initial_noise, start=start, callback=callback)[1]
 
