@@ -21,6 +21,23 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value`.
+
+    Args:
+        name: Name of the argument, for the error message.
+        value: The argument.
+        choices: Values that are allowed.
+
+    Raises:
+        ValueError: If `value` is not one of `choices`.
+    """
+    if value not in choices:
+        names = ", ".join(map(repr, choices))
+        raise ValueError(f"Unknown {name}: expected one of {names}. Received: {value!r}")
+    return value
+
+
 def check_image_size(image_size: Any) -> tuple[int, int]:
     """Return `image_size` as `(height, width)`.
 
@@ -30,9 +47,7 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
     Raises:
         ValueError: If it is neither a positive int nor a pair of positive ints.
     """
-    pair = (image_size, image_size)
-    if isinstance(image_size, (tuple, list)):
-        pair = tuple(image_size)
+    pair = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     if len(pair) != 2 or not all(hasattr(v, "__index__") and int(v) > 0 for v in pair):
         raise ValueError(
             f"Expected `image_size` as a positive int or (height, width). Received: {image_size!r}"
