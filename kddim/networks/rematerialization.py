@@ -147,11 +147,10 @@ def _block(calls: list[Call], users: Users) -> Block:
     """Return a block of calls, with the tensors that enter and leave it."""
     made = {id(tensor): tensor for call in calls for tensor in call.outputs}
     read = {id(tensor): tensor for call in calls for tensor in call.inputs}
-    inside = {id(call) for call in calls}
     outputs = [
         tensor
         for key, tensor in made.items()
-        if any(user is None or id(user) not in inside for user in users.get(key, []))
+        if any(user not in calls for user in users.get(key, []))
     ]
     return Block(calls, [t for key, t in read.items() if key not in made], outputs)
 

@@ -56,16 +56,10 @@ class Convolution:
         self.activation = activation
         images = sorted(total.images, key=lambda term: -term.kernel.multiplications)
         self.added = [term.source.key for term in images if term.kernel.identity]
-        self.convolved = [
-            (term.source.key, _keep(weights, term, self.dtype))
-            for term in images
-            if not term.kernel.identity
-        ]
-        self.uniform = [
-            (term.source.key, _keep(weights, term, "float32"))
-            for term in total.terms
-            if term.source.uniform and term.source is not ONE
-        ]
+        dense = [term for term in images if not term.kernel.identity]
+        self.convolved = [(term.source.key, _keep(weights, term, self.dtype)) for term in dense]
+        uniform = [t for t in total.terms if t.source.uniform and t.source is not ONE]
+        self.uniform = [(term.source.key, _keep(weights, term, "float32")) for term in uniform]
         constants = [term.kernel for term in total.terms if term.source is ONE]
         self.biases = [len(weights)] if constants else []
         weights += [self._bias(constants)] if constants else []

@@ -21,7 +21,7 @@ class Kernel:
         shape: Shape of the kernel, `(rows, columns, channels, filters)`.
         compute: Function from the values of the operands to the value of the kernel.
         *operands: Kernels that the value is computed from.
-        identity: True if a convolution with this kernel returns its input.
+        identity: If true, a convolution with this kernel returns its input.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ def scaled(kernel: Kernel, vector: Kernel) -> Kernel:
     return Kernel(kernel.shape, lambda k, v: k * v, kernel, vector)
 
 
-def placed(kernel: Kernel, before: int, after: int) -> Kernel:
+def placed(kernel: Kernel, before: int, total: int) -> Kernel:
     """Return a kernel with zero filters added, as a concatenation of images needs.
 
     Args:
         kernel: The kernel.
         before: Number of zero filters in front of its own.
-        after: Number of zero filters behind its own.
+        total: Number of filters of the result.
     """
-    shape = (*kernel.shape[:3], before + kernel.shape[3] + after)
-    padding = [(0, 0)] * 3 + [(before, after)]
+    shape = (*kernel.shape[:3], total)
+    padding = [(0, 0)] * 3 + [(before, total - before - kernel.shape[3])]
     return Kernel(shape, lambda k: ops.pad(k, padding), kernel)
 
 

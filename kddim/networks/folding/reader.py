@@ -1,5 +1,7 @@
 """The reader: turns the layers of a functional network into sums, and sums into instructions."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -66,15 +68,18 @@ class _Reader:
             return
         readers = {
             **dict.fromkeys(CONVOLUTIONS, self._convolution),
-            layers.Add: self._addition,
+            layers.Add: functools.partial(self._joined, sums.added),
             layers.BatchNormalization: self._normalization,
-            layers.Concatenate: self._concatenation,
+            layers.Concatenate: functools.partial(self._joined, sums.concatenated),
             layers.UpSampling2D: self._upsampling,
         }
         output = call.outputs[0]
         self.sums[id(output)] = total = readers[type(call.operation)](call)
         if self._num_readers(output) > 1 and not repeating_pays(total):
-            self.compute(output)
+            if isinstance(call.operation, layers.Concatenate):
+                self._call(call)
+            else:
+                self.compute(output)
 
     def compute(self, tensor: Any) -> None:
         """Emit the instruction that computes `tensor`, so that later sums can read it."""
@@ -89,10 +94,8 @@ class _Reader:
         layer, (images,) = call.operation, call.inputs
         kernel = kernels.of_variable(layer.kernel)
         total, readers = self.sums[id(images)], self._num_readers(images)
-        if not (
-            may_compose(total, kernel, layer.compute_dtype)
-            and composing_pays(total, kernel, readers)
-        ):
+        composes = may_compose(total, kernel, layer.compute_dtype)
+        if not composes or not composing_pays(total, kernel, readers):
             self.compute(images)
         total = self.sums[id(images)].convolved(kernel, layer.compute_dtype)
         if layer.use_bias:
@@ -102,16 +105,9 @@ class _Reader:
         self._convolve(call.outputs[0], total, layer.activation)
         return _sum_of_tensor(call.outputs[0], total.dtype)
 
-    def _addition(self, call: Call) -> Sum:
-        return sums.added(self._sums_of_inputs(call), call.operation.compute_dtype)
-
-    def _concatenation(self, call: Call) -> Sum:
-        """Return the sum of a concatenation, which is computed now if several layers read it."""
-        total = sums.concatenated(self._sums_of_inputs(call), call.operation.compute_dtype)
-        if self._num_readers(call.outputs[0]) > 1 and not repeating_pays(total):
-            self._call(call)
-            return self.sums[id(call.outputs[0])]
-        return total
+    def _joined(self, join: Callable, call: Call) -> Sum:
+        parts = [self.sums[id(tensor)] for tensor in call.inputs]
+        return join(parts, call.operation.compute_dtype)
 
     def _upsampling(self, call: Call) -> Sum:
         self.compute(call.inputs[0])
@@ -132,9 +128,6 @@ class _Reader:
             shift = kernels.summed(shift, kernels.of_variable(layer.beta))
         total = self.sums[id(call.inputs[0])]
         return total.scaled(scale, layer.compute_dtype).shifted(shift)
-
-    def _sums_of_inputs(self, call: Call) -> list[Sum]:
-        return [self.sums[id(tensor)] for tensor in call.inputs]
 
     def _num_readers(self, tensor: Any) -> int:
         return len(self._users.get(id(tensor), []))

@@ -114,12 +114,9 @@ def added(parts: list[Sum], dtype: str) -> Sum:
 def concatenated(parts: list[Sum], dtype: str) -> Sum:
     """Return the concatenation of images of the same size along their channels."""
     total, before = sum(part.channels for part in parts), 0
-    terms = []
+    terms: list[Term] = []
     for part in parts:
-        after = total - before - part.channels
-        terms += [
-            Term(term.source, kernels.placed(term.kernel, before, after)) for term in part.terms
-        ]
+        terms += [Term(t.source, kernels.placed(t.kernel, before, total)) for t in part.terms]
         before += part.channels
     return Sum(parts[0].size, total, dtype, merged(terms))
 
