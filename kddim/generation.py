@@ -23,8 +23,8 @@ class CompiledDenoiser:
     """A denoise callable with its compiled sampling steps.
 
     Args:
-        denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises, pred_images)`, a
-            denoiser as samplers take it. A guidance that wraps a denoiser is one too.
+        denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises, pred_images)`, as
+            samplers call it. Guidance that wraps such a callable is one, too.
         variables: Keras variables that `denoise` reads.
     """
 
@@ -34,7 +34,10 @@ class CompiledDenoiser:
         self.steps: dict[Any, Callable] = {}
 
     def refresh(self) -> bool:
-        """Prepare for sampling with the values of now; False if it must be made anew."""
+        """Prepare for sampling with the current weights, and return False if that fails.
+
+        After False, make a new object.
+        """
         return True
 
     def compile_step(self, sampler: Sampler, step: Callable) -> Callable:
@@ -63,7 +66,7 @@ class FoldedDenoiser(CompiledDenoiser):
         super().__init__(self, self.folded.variables)
 
     def refresh(self) -> bool:
-        """Compute the folded weights anew; False if the network has other variables."""
+        """Compute the folded weights, and return False if the network has other variables."""
         self.folded.refresh()
         return self.folded.represents(self.folded.original)
 
@@ -76,7 +79,7 @@ class FoldedDenoiser(CompiledDenoiser):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Generation:
-    """Noise to images with one recipe over one denoiser.
+    """One denoiser that turns noise into images by one recipe.
 
     Args:
         denoiser: A `CompiledDenoiser`.

@@ -53,7 +53,7 @@ def decode(generation: Generation, latents: np.ndarray, callback: Callable | Non
         Normalised images, float32, of the same shape.
 
     Raises:
-        ValueError: If `encode` would refuse the sampler.
+        ValueError: If the sampler is stochastic or is not DDIM.
     """
     samplers.inverse_of(generation.recipe.sampler)
     signal_rate, noise = _clean_end(generation, latents.shape)
