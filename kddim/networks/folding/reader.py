@@ -66,7 +66,7 @@ class _Reader:
         if id(call) not in self._linear:
             self._call(call)
             return
-        readers = {
+        readers: dict[Any, Callable[[Call], Sum]] = {
             **dict.fromkeys(CONVOLUTIONS, self._convolution),
             layers.Add: functools.partial(self._joined, sums.added),
             layers.BatchNormalization: self._normalization,
