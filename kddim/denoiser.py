@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from kddim.sampling import Sampling
 
 @keras.saving.register_keras_serializable(package="kddim")
 class Denoiser(Sampling, keras.Model):
-    """Everything that inference needs: normaliser, network, schedule and prediction type.
+    """Model for inference: normaliser, network, schedule and prediction type.
 
-    `DiffusionModel` is a denoiser that also trains. A `Denoiser` is the half of it that
-    generates: `DiffusionModel.averaged()` returns one, whose file has half the size.
+    `DiffusionModel` is a `Denoiser` that also trains. `DiffusionModel.averaged()` returns a
+    `Denoiser` with the averaged weights only, whose file has half the size.
 
     Args:
         image_size: Side length in pixels, or `(height, width)`. With the default network both
@@ -71,7 +71,9 @@ class Denoiser(Sampling, keras.Model):
         self.normalizer = ImageNormalization(name="normalizer")
         self.normalizer.build((None, *self.image_shape))
         if network is None:
-            with _dtype_policy(policy):
+            with contextlib.ExitStack() as stack:
+                stack.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
+                keras.config.set_dtype_policy(policy)
                 network = residual_unet(
                     self.image_shape[:2], widths, block_depth, channels=channels
                 )
@@ -82,7 +84,7 @@ class Denoiser(Sampling, keras.Model):
         self.built = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; let go of a network that is replaced, which Keras would keep."""
+        """Set an attribute, and release a network that is replaced. Keras would keep it."""
         if isinstance(value, keras.Model) and getattr(self, name, value) is not value:
             self._untrack_variable(getattr(self, name))
             self._forget_networks()
@@ -112,7 +114,8 @@ class Denoiser(Sampling, keras.Model):
             noisy_images: Normalised noisy images, `(batch, height, width, channels)`.
             noise_rates: Noise rates, `(batch, 1, 1, 1)` or a shape that broadcasts to it.
             signal_rates: Signal rates of the same shape.
-            training: If true, uses `network` in training mode, else `sampling_network`.
+            training: If true, uses `network` in training mode. If false, uses
+                `sampling_network`.
 
         Returns:
             `(pred_noises, pred_images)`, float32 tensors of the shape of the images.
@@ -142,11 +145,11 @@ class Denoiser(Sampling, keras.Model):
         return ops.clip(self.normalizer.denormalize(normalised), 0.0, 1.0)
 
     def sampling_denoiser(self) -> CompiledDenoiser:
-        """Return the denoiser that sampling goes through, with the weights of now.
+        """Return the compiled denoiser for sampling, with the current weights.
 
-        It is the folded `sampling_network`, or `denoise` if a subclass or an instance
-        overrides it. The same object is returned, with its compiled steps, until a network or
-        `denoise` is replaced.
+        It computes the folded `sampling_network`, or calls `denoise` if a subclass or an
+        instance overrides this method. Later calls return the same object with its compiled
+        steps, until a network or `denoise` is replaced.
         """
         override = override_of(self, Denoiser.denoise)
         known = self._sampling
@@ -209,13 +212,13 @@ class Denoiser(Sampling, keras.Model):
         include_optimizer: bool = True,
         **kwargs: Any,
     ) -> None:
-        """Save the model in a `.keras` file, as a whole or not at all.
+        """Save the model in a `.keras` file. An interrupted call leaves no partial file.
 
         Args:
             filepath: Path that ends in `.keras`.
             overwrite: If false and the file exists, Keras asks at a terminal.
-            include_optimizer: If false, leaves out the optimiser, which is half of the file.
-                (Keras itself ignores this option for `.keras` files.)
+            include_optimizer: If false, leaves out the optimiser, which takes half of the
+                file. (Keras itself ignores this option for `.keras` files.)
             **kwargs: Other arguments of `keras.Model.save`.
 
         Raises:
@@ -243,13 +246,3 @@ def override_of(model: keras.Model, method: Any) -> Any:
     own = getattr(model, method.__name__)
     function = getattr(own, "__func__", own)
     return None if function is method else function
-
-
-@contextlib.contextmanager
-def _dtype_policy(policy: Any) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

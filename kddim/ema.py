@@ -60,16 +60,11 @@ def _values(network: keras.Model) -> Iterator[tuple[Any, Any]]:
 
     `layer.enable_lora` leaves the variable of the kernel, and adds two of low rank.
     """
-    kernels = {id(layer._kernel): layer for layer in network._flatten_layers() if _has_lora(layer)}
-    added = {
-        id(v) for layer in kernels.values() for v in (layer.lora_kernel_a, layer.lora_kernel_b)
-    }
+    adapted = [layer for layer in network._flatten_layers() if hasattr(layer, "lora_kernel_a")]
+    kernels = {id(layer._kernel): layer for layer in adapted}
+    added = {id(v) for layer in adapted for v in (layer.lora_kernel_a, layer.lora_kernel_b)}
     for variable in network.variables:
         if id(variable) in kernels:
             yield kernels[id(variable)].kernel, variable
         elif id(variable) not in added:
             yield ops.convert_to_tensor(variable.value), variable
-
-
-def _has_lora(layer: Any) -> bool:
-    return bool(getattr(layer, "lora_enabled", False)) and hasattr(layer, "lora_kernel_a")

@@ -73,7 +73,8 @@ class Fitting(keras.Model):
             optimizer = keras.optimizers.AdamW(learning_rate=1e-3, weight_decay=1e-4)
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if kwargs.get("auto_scale_loss", True) and _uses_float16(self.network) and not scaled:
+        dtypes = {layer.compute_dtype for layer in self.network._flatten_layers()}
+        if kwargs.get("auto_scale_loss", True) and "float16" in dtypes and not scaled:
             # Keras looks at the policy of the model, which is float32 here.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         # A function, so that the keras.io example's `train_step` can call `self.loss`.
@@ -85,7 +86,7 @@ class Fitting(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Return the arguments of `compile`, serialised; the objective if it has a config."""
+        """Return the arguments of `compile`, serialised. An objective needs `get_config`."""
         config = super().get_compile_config()
         if config and hasattr(self.objective, "get_config"):
             config["objective"] = keras.saving.serialize_keras_object(self.objective)
@@ -205,8 +206,8 @@ class Fitting(keras.Model):
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measure the losses of the EMA network, like `keras.Model.evaluate`.
 
-        The noises are fixed by the seed and the times stratified, so that the same images give
-        the same losses at each call.
+        The noises depend only on the seed, and the times are stratified. The same images
+        therefore give the same losses at each call.
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked its own
             x = self._checked(x, kwargs)
@@ -216,9 +217,9 @@ class Fitting(keras.Model):
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Add noise to images and return the images that the EMA network predicts.
 
-        One evaluation per image, with the noises and times of validation: the picture of what
-        `evaluate` measures. `generate` makes new images, and `reconstruct` encodes and
-        decodes.
+        The network is called once per image, with the noises and times of validation, so the
+        images show the predictions that `evaluate` measures. `generate` makes new images, and
+        `reconstruct` encodes and decodes.
 
         Args:
             x: Images in [0, 1], as in `fit`.
@@ -253,7 +254,3 @@ class Fitting(keras.Model):
                 "Expected a normaliser that knows the mean and variance of the data. Received: "
                 "one that was not adapted. Call `model.normalizer.adapt(images)` first."
             )
-
-
-def _uses_float16(network: keras.Model) -> bool:
-    return any(layer.compute_dtype == "float16" for layer in network._flatten_layers())

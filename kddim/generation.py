@@ -1,6 +1,7 @@
 """Generation: noise to images through any denoise callable, compiled and in batches."""
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,8 +23,8 @@ class CompiledDenoiser:
     """A denoise callable with its compiled sampling steps.
 
     Args:
-        denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises, pred_images)`, a
-            denoiser as samplers take it. A guidance that wraps a denoiser is one too.
+        denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises, pred_images)`, as
+            samplers call it. Guidance that wraps such a callable is one, too.
         variables: Keras variables that `denoise` reads.
     """
 
@@ -33,51 +34,44 @@ class CompiledDenoiser:
         self.steps: dict[Any, Callable] = {}
 
     def refresh(self) -> bool:
-        """Prepare for sampling with the values of now; False if it must be made anew."""
+        """Prepare for sampling with the current weights, and return False if that fails.
+
+        After False, make a new object.
+        """
         return True
 
-    def compile_step(self, sampler: Sampler) -> Callable[[Callable], Callable]:
-        """Return the function that compiles a step of `sampler`, once per `compile_key`."""
-
-        def compile_once(step: Callable) -> Callable:
-            key = sampler.compile_key
-            if key not in self.steps:
-                self.steps[key] = backend.compile_step(step, self.variables)
-            return self.steps[key]
-
-        return compile_once
+    def compile_step(self, sampler: Sampler, step: Callable) -> Callable:
+        """Return a step of `sampler`, compiled once per `compile_key`."""
+        key = sampler.compile_key
+        if key not in self.steps:
+            self.steps[key] = backend.compile_step(step, self.variables)
+        return self.steps[key]
 
 
 class FoldedDenoiser(CompiledDenoiser):
-    """The denoiser of a network that is folded for sampling.
+    """A network that is folded for sampling. The object is itself the denoise callable.
 
     Args:
         network: Keras model `[noisy_images, noise_variances] -> prediction`.
         prediction_type: Quantity that the network predicts: "noise", "image" or "velocity".
     """
 
-    def __init__(self, network: keras.Model, prediction_type: str):
-        folded = FoldedNetwork(network, backend.compile_step)
-        super().__init__(_FoldedDenoise(folded, prediction_type), folded.variables)
-        self.folded = folded
-
-    def refresh(self) -> bool:
-        """Compute the folded weights anew; False if the network has other variables."""
-        self.folded.refresh()
-        return self.folded.represents(self.folded.original)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _FoldedDenoise:
-    network: FoldedNetwork
-    prediction_type: str
-
     # All images of a batch have the same rates in sampling: the embedding of the noise level
     # is computed once per step, not once per image.
     shares_rates = True
 
+    def __init__(self, network: keras.Model, prediction_type: str):
+        self.folded = FoldedNetwork(network, backend.compile_step)
+        self.prediction_type = prediction_type
+        super().__init__(self, self.folded.variables)
+
+    def refresh(self) -> bool:
+        """Compute the folded weights, and return False if the network has other variables."""
+        self.folded.refresh()
+        return self.folded.represents(self.folded.original)
+
     def __call__(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> tuple[Any, Any]:
-        prediction = ops.cast(self.network([noisy_images, noise_rates**2]), "float32")
+        prediction = ops.cast(self.folded([noisy_images, noise_rates**2]), "float32")
         return predictions.split(
             self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
         )
@@ -85,7 +79,7 @@ class _FoldedDenoise:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Generation:
-    """Noise to images with one recipe over one denoiser.
+    """One denoiser that turns noise into images by one recipe.
 
     Args:
         denoiser: A `CompiledDenoiser`.
@@ -126,7 +120,7 @@ class Generation:
             seed=self.recipe.seed,
             start=start,
             callback=callback,
-            compile_step=self.denoiser.compile_step(sampler),
+            compile_step=functools.partial(self.denoiser.compile_step, sampler),
         )
 
     def batches(

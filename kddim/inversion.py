@@ -34,8 +34,8 @@ def encode(generation: Generation, images: np.ndarray, callback: Callable | None
         ValueError: If the sampler is stochastic or is not DDIM.
     """
     inverse = samplers.inverse_of(generation.recipe.sampler)
-    noise_rate, signal_rate = _last_rates(generation)
-    noisy = signal_rate * images + noise_rate * _end_noise(generation, images.shape)
+    signal_rate, noise = _clean_end(generation, images.shape)
+    noisy = signal_rate * images + noise
     recipe = dataclasses.replace(generation.recipe, sampler=inverse)
     backwards = dataclasses.replace(generation, recipe=recipe)
     return _follow(backwards, noisy.astype("float32"), callback)
@@ -53,27 +53,24 @@ def decode(generation: Generation, latents: np.ndarray, callback: Callable | Non
         Normalised images, float32, of the same shape.
 
     Raises:
-        ValueError: If `encode` would refuse the sampler.
+        ValueError: If the sampler is stochastic or is not DDIM.
     """
     samplers.inverse_of(generation.recipe.sampler)
-    noise_rate, signal_rate = _last_rates(generation)
+    signal_rate, noise = _clean_end(generation, latents.shape)
     noisy = _follow(generation, latents, callback)
-    images = (noisy - noise_rate * _end_noise(generation, latents.shape)) / signal_rate
-    return images.astype("float32")
+    return ((noisy - noise) / signal_rate).astype("float32")
 
 
-def _last_rates(generation: Generation) -> tuple[float, float]:
+def _clean_end(generation: Generation, shape: tuple[int, ...]) -> tuple[float, np.ndarray]:
+    """Return the signal rate at the last time of the grid, and the noise times its rate."""
     recipe, schedule = generation.recipe, generation.sampling_schedule
+    if recipe.seed is None:
+        raise ValueError("Expected `seed` to be an int, to take the same noise away again.")
+    seed = noises.resolve_seed(recipe.seed)
+    noise = noises.noise(shape[0], shape[1:], seed, draw=noises.END)
     last_time = time_grids.grid(recipe.sampler.times, schedule, recipe.diffusion_steps)[-1]
     noise_rate, signal_rate = schedule(last_time)
-    return float(noise_rate), float(signal_rate)
-
-
-def _end_noise(generation: Generation, shape: tuple[int, ...]) -> np.ndarray:
-    seed = generation.recipe.seed
-    if seed is None:
-        raise ValueError("Expected `seed` to be an int, to take the same noise away again.")
-    return noises.noise(shape[0], shape[1:], noises.resolve_seed(seed), draw=noises.END)
+    return float(signal_rate), float(noise_rate) * noise
 
 
 def _follow(generation: Generation, start: np.ndarray, callback: Callable | None) -> np.ndarray:

@@ -47,8 +47,9 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
             the shape of the images, instead of the residual UNet. `keras.models.clone_model`
             must be able to copy it.
         remat: If true, training saves memory: it keeps only the tensors between residual blocks
-            and recomputes their insides for the gradients, which takes more time.
-        seed: Seed of the noises and times drawn in training and validation. None draws one.
+            and computes the tensors inside the blocks again for the gradients. Each step takes
+            longer.
+        seed: Seed of the noises and times in training and validation. None draws a seed.
         dtype: Dtype policy of the residual UNet, such as "mixed_bfloat16". None is Keras'
             global policy. Normaliser, mixing and losses always compute in float32.
         name: Name of the model.
@@ -117,14 +118,10 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         self.noise_loss_tracker = keras.metrics.Mean(name="n_loss")
         self.image_loss_tracker = keras.metrics.Mean(name="i_loss")
 
-    @property
-    def trainable(self) -> bool:
-        """True if the network is trained. The EMA network never is."""
-        return super().trainable
-
-    @trainable.setter
+    @Denoiser.trainable.setter
     def trainable(self, value: bool) -> None:
-        keras.Model.trainable.fset(self, value)
+        """Set if the network is trained. The EMA network never is."""
+        Denoiser.trainable.fset(self, value)
         self.ema_network.trainable = False
 
     @property
@@ -156,7 +153,7 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         return average
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Export `denoise` with the averaged weights: see `Denoiser.export`."""
+        """Export `denoise` with the averaged weights, like `Denoiser.export`."""
         average = self.averaged()
         if override_of(self, Denoiser.denoise):
             average.trained = self  # so that Keras knows the variables that it reads

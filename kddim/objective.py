@@ -27,13 +27,13 @@ class Regression(Configurable):
 
     The simple objective of DDPM (Ho, Jain and Abbeel, arXiv 2006.11239, Eq. 14), which is the
     DDIM paper's Eq. 5 with all weights equal to one. `DiffusionModel.compile(objective=...)`
-    exchanges it. An objective is any object with the four methods below. One that holds
-    weights, such as the teacher of a distillation, is a `keras.layers.Layer` too, so that
-    Keras tracks them.
+    replaces it. An objective is any object with the four methods below. An objective that
+    holds weights, such as the teacher of a distillation, must also be a `keras.layers.Layer`,
+    so that Keras tracks the weights.
 
     Args:
         loss_type: Quantity that the loss compares: "noise", "image" or "velocity". A
-            prediction of another type is converted first, which weighs times differently:
+            prediction of another type is converted first. This changes the weight of each time:
             an error `e` of the noise is `e * noise_rate / signal_rate` in the image and
             `e / signal_rate` in the velocity.
 
@@ -70,9 +70,10 @@ class Regression(Configurable):
     def draw_validation(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
         """Draw noises, and times that are stratified over the schedule.
 
-        Each of `n` images of a batch has its time in another of `n` equal parts of the unit
-        interval. The parts begin at another point in each batch. From the same state of the
-        seed generator the draws are the same, so that losses compare between epochs.
+        The unit interval is divided into `n` equal parts for the `n` images of a batch, and
+        each image has its time in another part. The times are shifted from batch to batch. The
+        same state of the seed generator gives the same draws, so that the losses of different
+        epochs are comparable.
 
         Args:
             images: As in `draw`.

@@ -55,8 +55,8 @@ class Sampling:
             seed: Seed of the noise that a stochastic sampler adds.
             start: Index of the first image within `seed`.
             schedule: Name or `kddim.schedules.Schedule` to sample on. None is the schedule of
-                training. The network reads the noise variance, not the time, so that any
-                schedule serves whose rates the network has seen.
+                training. Any schedule works if its rates occurred in training, because the
+                network reads the noise variance and not the time.
             callback: `callback(step, noisy_images, pred_images)`, called after each step.
                 Sampling stops if it returns `True`.
 
@@ -67,9 +67,7 @@ class Sampling:
             ValueError: If the noise has another shape than the images of the model, if there
                 is no step, or if the prediction type cannot be sampled on the schedule.
         """
-        is_list = isinstance(initial_noise, list)
-        shape = np.shape(initial_noise) if is_list else initial_noise.shape
-        check_batch("initial_noise", shape, self.image_shape)
+        check_batch("initial_noise", np.shape(initial_noise), self.image_shape)
         generation = self._generation(Recipe(sampler, diffusion_steps, schedule, seed))
         return generation.run(initial_noise, start=start, callback=callback)[1]
 
@@ -104,7 +102,7 @@ class Sampling:
             schedule: As in `reverse_diffusion`.
             callback: As in `reverse_diffusion`. It sees each batch in turn, the last one padded.
             eta: Stochasticity of the sampler, short for `DDIM(eta=eta)`: 0 is deterministic, 1
-                is DDPM. None leaves that of `sampler`.
+                is DDPM. None keeps the value of `sampler`.
             verbose: 1 shows a progress bar.
 
         Returns:
@@ -193,10 +191,10 @@ class Sampling:
     ) -> np.ndarray:
         """Return the latents of images: the deterministic process run backwards (Sec. 4.3).
 
-        Latents are standard normal, as the noises of `generate` are. If the schedule ends
-        with noise, as the angle schedule does, noise of `seed` is added to the images first,
-        which `decode` takes away again. The error of `reconstruct` therefore falls to zero as
-        the number of steps grows.
+        Latents are standard normal, like the initial noise of `generate`. If the clean end of
+        the schedule still has noise, as for the angle schedule, `encode` first adds noise of
+        `seed` to the images, and `decode` removes it again. The error of `reconstruct`
+        therefore falls to zero as the number of steps grows.
 
         Args:
             images: Images in [0, 1], `(batch, height, width, channels)`.
@@ -225,8 +223,9 @@ class Sampling:
     ) -> np.ndarray:
         """Return the images of latents from `encode`.
 
-        `generate(initial_noise=latents)` ends with the image that the network predicts.
-        `decode` ends where `encode` began, and takes away the noise that was added there.
+        `generate(initial_noise=latents)` returns the images that the network predicts in the
+        last step. `decode` follows the process to the point where `encode` began, and removes
+        the noise that `encode` added.
 
         Args:
             latents: Latents, `(batch, height, width, channels)`.
@@ -254,10 +253,10 @@ class Sampling:
 
         Args:
             images: Images in [0, 1], `(batch, height, width, channels)`.
-            diffusion_steps: Number of steps of either direction. The error falls as it grows.
+            diffusion_steps: Number of steps in each direction. More steps reduce the error.
             sampler: As in `encode`.
             **kwargs: `seed`, `batch_size`, `schedule` and `callback`, as in `encode`. The
-                callback is called on the way there and on the way back.
+                callback is called in both directions.
 
         Returns:
             NumPy float32 images in [0, 1], of the shape of `images`.

@@ -1,9 +1,12 @@
 """A functional Keras model as a list of calls, for code that computes it in another way."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import keras
+
+Tensors = dict[int, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,35 +25,40 @@ class Call:
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
 
-    def run(self, tensors: dict[int, Any], training: bool = False) -> list[Any]:
+    def run(self, tensors: Tensors, training: bool = False) -> Tensors:
         """Call the operation on tensors.
 
         Args:
             tensors: Values of the symbolic tensors, by their `id`.
-            training: Passed to layers whose `call` has this argument.
+            training: Argument for layers whose `call` accepts it.
 
         Returns:
-            One tensor for each of `outputs`.
+            Values of `outputs`, by the `id` of the symbolic tensor.
         """
         args, kwargs = self.arguments.fill_in(tensors)
         if isinstance(self.operation, keras.Layer):  # layers drop the argument if unused
             kwargs["training"] = training
-        return keras.tree.flatten(self.operation(*args, **kwargs))
+        return by_id(self.outputs, keras.tree.flatten(self.operation(*args, **kwargs)))
 
 
 Users = dict[int, list[Call | None]]
 
 
-def calls_of(network: keras.Model) -> list[Call] | None:
+def by_id(symbols: Iterable[Any], tensors: Iterable[Any]) -> Tensors:
+    """Return the values of symbolic tensors, by the `id` of the symbolic tensor."""
+    return {id(symbol): tensor for symbol, tensor in zip(symbols, tensors)}
+
+
+def calls_of(network: keras.Model) -> list[Call]:
     """Return the calls of a functional model in an order in which they can run.
 
     Returns:
-        List of calls, or None for models that are not functional and for subclasses of
-        functional models, which may override what Keras does.
+        List of calls. It is empty for models that are not functional, and for subclasses of
+        functional models, because they may override what Keras does.
     """
-    by_depth = getattr(network, "_nodes_by_depth", None)
-    if by_depth is None or not type(network).__module__.startswith("keras."):
-        return None
+    by_depth = getattr(network, "_nodes_by_depth", ())
+    if not type(network).__module__.startswith("keras."):
+        return []
     return [
         Call(node.operation, node.arguments, tuple(node.input_tensors), tuple(node.outputs))
         for depth in sorted(by_depth, reverse=True)

@@ -63,8 +63,7 @@ class SinusoidalEmbedding(keras.layers.Layer):
     """
 
     def __init__(self, dims: int = 32, max_frequency: float = 1000.0, **kwargs: Any):
-        kwargs.pop("dtype", None)
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs | {"dtype": "float32"})
         if dims < 4 or dims % 2:
             raise ValueError(f"Expected an even `dims` of at least 4. Received: {dims}")
         self.dims = dims
@@ -156,9 +155,7 @@ class ImageNormalization(keras.layers.Normalization):
     """
 
     def __init__(self, **kwargs: Any):
-        kwargs.pop("dtype", None)
-        kwargs.setdefault("axis", -1)
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs | {"dtype": "float32"})
 
     def adapt(self, data: Any) -> None:
         """Compute the mean and the variance of each channel over a data set.

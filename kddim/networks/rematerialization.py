@@ -14,11 +14,11 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kddim.networks.graph import Call, Users, calls_of, users_of
+from kddim.networks.graph import Call, Tensors, Users, by_id, calls_of, users_of
 from kddim.networks.layers import Conv2D, SinusoidalEmbedding, SpatialAttention
 
-# Layers that may be called twice: they draw no random numbers and change no state. (Batch
-# normalisation is treated apart.)
+# Layers that may be called twice: they draw no random numbers and change no state, except that
+# batch normalisation moves its averages.
 REPEATABLE = (
     layers.Activation,
     layers.Add,
@@ -43,7 +43,7 @@ class Block:
     """Calls that are computed again together.
 
     Attributes:
-        calls: The calls, in an order in which they can run.
+        calls: The calls, in an order in which they can run. All of them call layers.
         inputs: Symbolic tensors that the calls read and do not compute.
         outputs: Symbolic tensors that the calls compute and others read.
     """
@@ -52,14 +52,47 @@ class Block:
     inputs: list[Any]
     outputs: list[Any]
 
+    def run(self, tensors: Tensors, training: bool = True) -> Tensors:
+        """Run the calls, and update the moving averages of batch normalisation once.
+
+        Args:
+            tensors: Values of the symbolic tensors, by their `id`.
+            training: Argument for layers whose `call` accepts it.
+
+        Returns:
+            Values of `outputs`, by the `id` of the symbolic tensor.
+        """
+        variables = [v for call in self.calls for v in call.operation.variables]
+        averages = [
+            average
+            for layer in (call.operation for call in self.calls)
+            if isinstance(layer, layers.BatchNormalization) and layer.trainable
+            for average in (layer.moving_mean, layer.moving_variance)
+        ]
+
+        @keras.remat
+        def run(*inputs):
+            """Return the outputs of the block and the new moving averages, assigning nothing."""
+            inside = by_id(self.inputs, inputs)
+            with keras.StatelessScope([(v, v.value) for v in variables]) as scope:
+                for call in self.calls:
+                    inside |= call.run(inside, training)
+            moved = [scope.get_current_value(average) for average in averages]
+            return [*(inside[id(s)] for s in self.outputs), *moved]
+
+        found = run(*(tensors[id(s)] for s in self.inputs))
+        for average, value in zip(averages, found[len(self.outputs) :]):
+            average.assign(ops.stop_gradient(value))
+        return by_id(self.outputs, found)
+
 
 class RematerializedNetwork:
     """A network in training that saves memory.
 
     It keeps only the tensors between residual blocks, and recomputes the tensors inside them
     for the gradients. Keras' own `RematScope` repeats single layers, which saves little in
-    convolutional networks, and updates the statistics of batch normalisation twice. Here, a
-    block returns the statistics of the batch, and the moving averages are updated once.
+    convolutional networks, and updates the moving averages of batch normalisation twice. Here,
+    a block returns the new averages, which are assigned once.
 
     Args:
         network: Functional Keras model with residual additions (`keras.layers.Add`).
@@ -74,7 +107,7 @@ class RematerializedNetwork:
 
     def __init__(self, network: keras.Model):
         self.network = network
-        self.parts = _cut(network, calls_of(network) or [])
+        self.parts = _cut(network, calls_of(network))
         if not any(isinstance(part, Block) for part in self.parts):
             raise ValueError(
                 "Expected a functional network with residual additions (keras.layers.Add), to "
@@ -88,37 +121,10 @@ class RematerializedNetwork:
             inputs: Inputs of the network.
             training: Ignored: the network is always computed as in training.
         """
-        tensors = {id(s): t for s, t in zip(self.network.inputs, inputs)}
+        tensors = by_id(self.network.inputs, inputs)
         for part in self.parts:
-            found = self._run(part, tensors) if isinstance(part, Block) else part.run(tensors, True)
-            tensors |= {id(s): t for s, t in zip(part.outputs, found)}
+            tensors |= part.run(tensors, training=True)
         return tensors[id(self.network.outputs[0])]
-
-    def _run(self, block: Block, tensors: dict[int, Any]) -> list[Any]:
-        """Return the outputs of a block, and update the averages of its normalisations."""
-        normalizations = [c.operation for c in block.calls if _has_statistics(c.operation)]
-
-        @keras.remat
-        def run(*inputs):
-            """Return the outputs of the block, and the mean and variance of each normalisation."""
-            inside = {id(s): t for s, t in zip(block.inputs, inputs)}
-            statistics = []
-            for call in block.calls:
-                if _has_statistics(call.operation):
-                    normalized, *batch = _normalize(call.operation, inside[id(call.inputs[0])])
-                    found = [normalized]
-                    statistics += batch
-                else:
-                    found = call.run(inside, training=True)
-                inside |= {id(s): t for s, t in zip(call.outputs, found)}
-            return [*(inside[id(s)] for s in block.outputs), *statistics]
-
-        found = run(*(tensors[id(s)] for s in block.inputs))
-        statistics = found[len(block.outputs) :]
-        for layer, mean, variance in zip(normalizations, statistics[::2], statistics[1::2]):
-            _move(layer.moving_mean, mean, layer.momentum)
-            _move(layer.moving_variance, variance, layer.momentum)
-        return found[: len(block.outputs)]
 
 
 def _cut(network: keras.Model, calls: list[Call]) -> list[Block | Call]:
@@ -141,11 +147,10 @@ def _block(calls: list[Call], users: Users) -> Block:
     """Return a block of calls, with the tensors that enter and leave it."""
     made = {id(tensor): tensor for call in calls for tensor in call.outputs}
     read = {id(tensor): tensor for call in calls for tensor in call.inputs}
-    inside = {id(call) for call in calls}
     outputs = [
         tensor
         for key, tensor in made.items()
-        if any(user is None or id(user) not in inside for user in users.get(key, []))
+        if any(user not in calls for user in users.get(key, []))
     ]
     return Block(calls, [t for key, t in read.items() if key not in made], outputs)
 
@@ -155,26 +160,3 @@ def _repeatable(layer: Any) -> bool:
     plain = getattr(layer, "activity_regularizer", None) is None
     plain = plain and not isinstance(getattr(layer, "activation", None), keras.Layer)
     return plain and type(layer) in REPEATABLE and not getattr(layer, "renorm", False)
-
-
-def _has_statistics(layer: Any) -> bool:
-    """Return True for a batch normalisation that updates its moving averages."""
-    return type(layer) is layers.BatchNormalization and layer.trainable
-
-
-def _normalize(layer: Any, inputs: Any) -> tuple[Any, Any, Any]:
-    """Return the output of batch normalisation in training, and the batch's mean and variance."""
-    inputs = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-    axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
-    mean, variance = ops.moments(inputs, axes=axes, synchronized=layer.synchronized)
-    offset = ops.cast(layer.beta.value, inputs.dtype) if layer.center else None
-    scale = ops.cast(layer.gamma.value, inputs.dtype) if layer.scale else None
-    normalized = ops.batch_normalization(
-        inputs, mean, variance, layer.axis, offset, scale, layer.epsilon
-    )
-    return ops.cast(normalized, layer.compute_dtype), mean, variance
-
-
-def _move(average: Any, value: Any, momentum: float) -> None:
-    """Move a moving average towards the value of this batch."""
-    average.assign(average.value * momentum + ops.stop_gradient(value) * (1.0 - momentum))

@@ -13,23 +13,23 @@ def composing_pays(total: Sum, kernel: Kernel, num_readers: int) -> bool:
     Args:
         total: Sum that the convolution reads.
         kernel: Kernel of the convolution.
-        num_readers: Number of layers that read `total`. If there are others, `total` may be
-            computed for them anyway, and its cost counts as zero here.
+        num_readers: Number of layers that read `total`. With several readers, `total` may be
+            computed for another one anyway, so its cost counts as zero.
     """
     filters = kernel.shape[3]
     one_step = sum(
-        term.source.channels * max(term.kernel.taps, kernel.taps) * filters
-        for term in total.terms
-        if term.is_large
+        term.source.channels * max(term.kernel.taps, kernel.taps) * filters for term in total.images
     )
-    first_step = total.multiplications if num_readers == 1 else 0
+    multiplications = sum(term.kernel.multiplications for term in total.images)
+    first_step = multiplications if num_readers == 1 else 0
     return one_step <= first_step + total.channels * kernel.taps * filters
 
 
 def repeating_pays(total: Sum) -> bool:
-    """Return True if all readers of a sum should start from its sources.
+    """Return True if each reader of a sum should read the sources of the sum instead.
 
-    This is so for a sum of 1x1 convolutions that has more channels than its sources: reading
-    the sources costs less than reading the sum, and the sum is never computed.
+    This pays for a sum of 1x1 convolutions that has more channels than its sources. Reading
+    the sources then costs less than reading the sum, and the sum itself is never computed.
     """
-    return total.pointwise and total.inputs < total.channels
+    num_inputs = sum(term.source.channels for term in total.images)
+    return total.pointwise and num_inputs < total.channels

@@ -11,9 +11,8 @@ from kddim import backend
 from kddim.networks.folding import kernels
 from kddim.networks.folding.kernels import Kernel
 from kddim.networks.folding.sums import ONE, Sum, Term
-from kddim.networks.graph import Call
+from kddim.networks.graph import Call, Tensors
 
-Tensors = dict[int, Any]
 Weights = list[Any]
 
 
@@ -55,18 +54,12 @@ class Convolution:
         self.target = target
         self.size, self.channels, self.dtype = total.size, total.channels, total.dtype
         self.activation = activation
-        large = [term for term in total.terms if term.is_large]
-        dense = sorted(
-            (term for term in large if not term.kernel.identity),
-            key=lambda term: -term.multiplications,
-        )
-        self.added = [term.source.key for term in large if term.kernel.identity]
+        images = sorted(total.images, key=lambda term: -term.kernel.multiplications)
+        self.added = [term.source.key for term in images if term.kernel.identity]
+        dense = [term for term in images if not term.kernel.identity]
         self.convolved = [(term.source.key, _keep(weights, term, self.dtype)) for term in dense]
-        self.uniform = [
-            (term.source.key, _keep(weights, term, "float32"))
-            for term in total.terms
-            if term.source.uniform and term.source is not ONE
-        ]
+        uniform = [t for t in total.terms if t.source.uniform and t.source is not ONE]
+        self.uniform = [(term.source.key, _keep(weights, term, "float32")) for term in uniform]
         constants = [term.kernel for term in total.terms if term.source is ONE]
         self.biases = [len(weights)] if constants else []
         weights += [self._bias(constants)] if constants else []
@@ -143,8 +136,7 @@ class LayerCall:
         inputs = {key: tensors[key] for key in self.reads}
         for key in self.shared:
             inputs[key] = of_batch(inputs[key], ops.shape(tensors[self.images])[0])
-        for symbol, tensor in zip(self.call.outputs, self.call.run(inputs)):
-            tensors[id(symbol)] = tensor
+        tensors |= self.call.run(inputs)
 
 
 def of_batch(tensor: Any, batch: Any) -> Any:

@@ -5,6 +5,7 @@ the network's weights have changed. Values are computed in float32, whatever the
 dtype.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ class Kernel:
         shape: Shape of the kernel, `(rows, columns, channels, filters)`.
         compute: Function from the values of the operands to the value of the kernel.
         *operands: Kernels that the value is computed from.
-        identity: True if a convolution with this kernel returns its input.
+        identity: If true, a convolution with this kernel returns its input.
     """
 
     def __init__(
@@ -49,6 +50,11 @@ class Kernel:
     def taps(self) -> int:
         """Number of positions that the kernel reads, `rows * columns`."""
         return self.shape[0] * self.shape[1]
+
+    @property
+    def multiplications(self) -> int:
+        """Number of multiplications per pixel of a convolution with this kernel."""
+        return 0 if self.identity else math.prod(self.shape)
 
 
 def identity(channels: int) -> Kernel:
@@ -86,11 +92,13 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
         return second
     if second.identity:
         return first
-    if first.taps == 1:
-        shape = (*second.shape[:2], first.shape[2], second.shape[3])
-        return Kernel(shape, lambda f, s: ops.einsum("im,rcmo->rcio", f[0, 0], s), first, second)
-    shape = (*first.shape[:3], second.shape[3])
-    return Kernel(shape, lambda f, s: ops.einsum("rcim,mo->rcio", f, s[0, 0]), first, second)
+    rows, columns = (a * b for a, b in zip(first.shape[:2], second.shape[:2]))
+    shape = (rows, columns, first.shape[2], second.shape[3])
+
+    def compute(f: Any, s: Any) -> Any:
+        return ops.reshape(ops.einsum("abim,rcmo->arbcio", f, s), shape)
+
+    return Kernel(shape, compute, first, second)
 
 
 def scaled(kernel: Kernel, vector: Kernel) -> Kernel:
@@ -98,16 +106,16 @@ def scaled(kernel: Kernel, vector: Kernel) -> Kernel:
     return Kernel(kernel.shape, lambda k, v: k * v, kernel, vector)
 
 
-def placed(kernel: Kernel, before: int, after: int) -> Kernel:
+def placed(kernel: Kernel, before: int, total: int) -> Kernel:
     """Return a kernel with zero filters added, as a concatenation of images needs.
 
     Args:
         kernel: The kernel.
         before: Number of zero filters in front of its own.
-        after: Number of zero filters behind its own.
+        total: Number of filters of the result.
     """
-    shape = (*kernel.shape[:3], before + kernel.shape[3] + after)
-    padding = [(0, 0)] * 3 + [(before, after)]
+    shape = (*kernel.shape[:3], total)
+    padding = [(0, 0)] * 3 + [(before, total - before - kernel.shape[3])]
     return Kernel(shape, lambda k: ops.pad(k, padding), kernel)
 
 

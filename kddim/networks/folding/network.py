@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kddim.networks.folding.instructions import Plan, of_batch
+from kddim.networks.folding.instructions import of_batch
 from kddim.networks.folding.reader import plan_of
 
 
@@ -30,7 +30,7 @@ class FoldedNetwork:
 
     def __init__(self, network: keras.Model, compile_step: Callable):
         self.original = network
-        self.plan = plan_of(network) or Plan([], [])
+        self.plan = plan_of(network)
         self.folds = bool(self.plan.weights)
         self.weights = [
             keras.Variable(ops.zeros(w.shape, w.dtype), trainable=False, dtype=w.dtype)
@@ -39,7 +39,7 @@ class FoldedNetwork:
         self._network_variables = network.variables
         self.variables = [*self._network_variables, *self.weights]
         self._values = compile_step(self._compute_weights, self._network_variables)
-        self._unused = self._unused_after_each()
+        self._last_readers = {key: i for i in self.plan.instructions for key in i.reads}
 
     def represents(self, network: keras.Model) -> bool:
         """Return True if this is the folded form of `network` as it is now.
@@ -74,27 +74,15 @@ class FoldedNetwork:
             for symbol, tensor in zip(self.original.inputs, (images, variances))
         }
         weights = [variable.value for variable in self.weights]
-        for instruction, unused in zip(self.plan.instructions, self._unused):
+        kept = {id(tensor) for tensor in (*self.original.inputs, *self.original.outputs)}
+        for instruction in self.plan.instructions:
             instruction.run(tensors, weights)
-            for key in unused:
-                del tensors[key]
+            for key in set(instruction.reads) - kept:
+                # Without a later reader, an eager backend can free the memory of the tensor.
+                if self._last_readers[key] is instruction:
+                    del tensors[key]
         return of_batch(tensors[id(self.original.outputs[0])], batch)
 
     def _compute_weights(self) -> list[Any]:
         memo: dict[Any, Any] = {}
         return [ops.cast(weight.value(memo), weight.dtype) for weight in self.plan.weights]
-
-    def _unused_after_each(self) -> list[list[int]]:
-        """Return the keys of the tensors that no later instruction reads, per instruction.
-
-        Releasing them lets an eager backend free their memory.
-        """
-        unused: list[list[int]] = []
-        if not self.folds:
-            return unused
-        kept = {id(tensor) for tensor in (*self.original.inputs, *self.original.outputs)}
-        for instruction in reversed(self.plan.instructions):
-            keys = set(instruction.reads) - kept
-            unused.append(sorted(keys))
-            kept |= keys
-        return unused[::-1]

@@ -1,5 +1,7 @@
 """The reader: turns the layers of a functional network into sums, and sums into instructions."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,23 +22,23 @@ from kddim.networks.folding.sums import Source, Sum
 from kddim.networks.graph import Call, calls_of, users_of
 
 
-def plan_of(network: keras.Model) -> Plan | None:
-    """Return the plan that computes a network, or None if folding gains nothing.
+def plan_of(network: keras.Model) -> Plan:
+    """Return the plan that computes a network. It is empty if folding gains nothing.
 
     Args:
         network: Keras model `[noisy_images, noise_variances] -> prediction`. Only functional
             models whose inputs and output have four axes are folded.
     """
     calls = calls_of(network)
-    if calls is None or len(network.inputs) != 2 or len(network.outputs) != 1:
-        return None
+    if not calls or len(network.inputs) != 2 or len(network.outputs) != 1:
+        return Plan([], [])
     if any(len(tensor.shape) != 4 for tensor in (*network.inputs, *network.outputs)):
-        return None
+        return Plan([], [])
     reader = _Reader(network, calls)
     for call in calls:
         reader.read(call)
     reader.compute(network.outputs[0])
-    return reader.plan if reader.plan.weights else None
+    return reader.plan if reader.plan.weights else Plan([], [])
 
 
 class _Reader:
@@ -64,17 +66,20 @@ class _Reader:
         if id(call) not in self._linear:
             self._call(call)
             return
-        readers = {
+        readers: dict[Any, Callable[[Call], Sum]] = {
             **dict.fromkeys(CONVOLUTIONS, self._convolution),
-            layers.Add: self._addition,
+            layers.Add: functools.partial(self._joined, sums.added),
             layers.BatchNormalization: self._normalization,
-            layers.Concatenate: self._concatenation,
+            layers.Concatenate: functools.partial(self._joined, sums.concatenated),
             layers.UpSampling2D: self._upsampling,
         }
         output = call.outputs[0]
         self.sums[id(output)] = total = readers[type(call.operation)](call)
         if self._num_readers(output) > 1 and not repeating_pays(total):
-            self.compute(output)
+            if isinstance(call.operation, layers.Concatenate):
+                self._call(call)
+            else:
+                self.compute(output)
 
     def compute(self, tensor: Any) -> None:
         """Emit the instruction that computes `tensor`, so that later sums can read it."""
@@ -88,7 +93,9 @@ class _Reader:
     def _convolution(self, call: Call) -> Sum:
         layer, (images,) = call.operation, call.inputs
         kernel = kernels.of_variable(layer.kernel)
-        if not self._composes(images, kernel, layer.compute_dtype):
+        total, readers = self.sums[id(images)], self._num_readers(images)
+        composes = may_compose(total, kernel, layer.compute_dtype)
+        if not composes or not composing_pays(total, kernel, readers):
             self.compute(images)
         total = self.sums[id(images)].convolved(kernel, layer.compute_dtype)
         if layer.use_bias:
@@ -98,16 +105,9 @@ class _Reader:
         self._convolve(call.outputs[0], total, layer.activation)
         return _sum_of_tensor(call.outputs[0], total.dtype)
 
-    def _addition(self, call: Call) -> Sum:
-        return sums.added(self._sums_of_inputs(call), call.operation.compute_dtype)
-
-    def _concatenation(self, call: Call) -> Sum:
-        """Return the sum of a concatenation, which is computed now if several layers read it."""
-        total = sums.concatenated(self._sums_of_inputs(call), call.operation.compute_dtype)
-        if self._num_readers(call.outputs[0]) > 1 and not repeating_pays(total):
-            self._call(call)
-            return self.sums[id(call.outputs[0])]
-        return total
+    def _joined(self, join: Callable, call: Call) -> Sum:
+        parts = [self.sums[id(tensor)] for tensor in call.inputs]
+        return join(parts, call.operation.compute_dtype)
 
     def _upsampling(self, call: Call) -> Sum:
         self.compute(call.inputs[0])
@@ -128,15 +128,6 @@ class _Reader:
             shift = kernels.summed(shift, kernels.of_variable(layer.beta))
         total = self.sums[id(call.inputs[0])]
         return total.scaled(scale, layer.compute_dtype).shifted(shift)
-
-    def _composes(self, images: Any, kernel: Kernel, dtype: str) -> bool:
-        total = self.sums[id(images)]
-        return may_compose(total, kernel, dtype) and composing_pays(
-            total, kernel, self._num_readers(images)
-        )
-
-    def _sums_of_inputs(self, call: Call) -> list[Sum]:
-        return [self.sums[id(tensor)] for tensor in call.inputs]
 
     def _num_readers(self, tensor: Any) -> int:
         return len(self._users.get(id(tensor), []))

@@ -16,9 +16,10 @@ CONVOLUTIONS = (layers.Conv2D, Conv2D)
 def linear_calls(calls: list[Call], users: Users, conditional: set[int]) -> set[int]:
     """Return the ids of the calls that become sums of convolutions.
 
-    Convolutions and additions always do. Other linear layers (batch normalisation,
-    concatenation, upsampling of the noise level) change the kernels of a convolution, so they
-    do only if every call that reads their output leads to a convolution.
+    Convolutions and additions always become sums. Other linear layers (batch normalisation,
+    concatenation, upsampling of the noise level) only change the kernels of a convolution.
+    They become sums if every call that reads their output is a convolution, or a linear layer
+    that leads to convolutions.
 
     Args:
         calls: Calls of the network, in an order in which they can run.
@@ -28,8 +29,8 @@ def linear_calls(calls: list[Call], users: Users, conditional: set[int]) -> set[
     linear: set[int] = set()
     for call in reversed(calls):
         readers = users.get(id(call.outputs[0]), [])
-        taken_in = bool(readers) and all(_is_convolved(reader, linear) for reader in readers)
-        taken_in = taken_in and _is_taken_in(call, readers, conditional)
+        convolved = bool(readers) and all(_is_convolved(reader, linear) for reader in readers)
+        taken_in = convolved and _is_taken_in(call, readers, conditional)
         if taken_in or _is_convolution(call) or _is_addition(call):
             linear.add(id(call))
     return linear
@@ -80,9 +81,8 @@ def _is_convolution(call: Call) -> bool:
 
 def _is_addition(call: Call) -> bool:
     shapes = {image_shape(tensor) for tensor in (*call.inputs, *call.outputs)}
-    return (
-        type(call.operation) is layers.Add and len(shapes) == 1 and _has_known_size(call.outputs[0])
-    )
+    same = len(shapes) == 1 and _has_known_size(call.outputs[0])
+    return same and type(call.operation) is layers.Add
 
 
 def _is_taken_in(call: Call, readers: list[Call | None], conditional: set[int]) -> bool:
@@ -104,7 +104,7 @@ def _is_taken_in(call: Call, readers: list[Call | None], conditional: set[int]) 
 
 
 def _is_convolved(reader: Call | None, linear: set[int]) -> bool:
-    """Return True if a reader only convolves, and None (the network's caller) does not."""
+    """Return True if a reader only convolves. The network's caller, None, does not."""
     return reader is not None and id(reader) in linear and type(reader.operation) is not layers.Add
 
 

@@ -44,20 +44,6 @@ class Term:
     source: Source
     kernel: Kernel
 
-    @property
-    def is_large(self) -> bool:
-        """True if the source is an image, and not the same at every pixel."""
-        return not self.source.uniform
-
-    @property
-    def multiplications(self) -> int:
-        """Number of multiplications per pixel."""
-        return (
-            0
-            if self.kernel.identity
-            else self.kernel.taps * self.kernel.shape[2] * self.kernel.shape[3]
-        )
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sum:
@@ -86,14 +72,9 @@ class Sum:
         return len(self.terms) == 1 and self.terms[0].kernel.identity
 
     @property
-    def inputs(self) -> int:
-        """Number of channels of all sources that are images."""
-        return sum(term.source.channels for term in self.terms if term.is_large)
-
-    @property
-    def multiplications(self) -> int:
-        """Number of multiplications per pixel."""
-        return sum(term.multiplications for term in self.terms if term.is_large)
+    def images(self) -> list[Term]:
+        """Terms whose source is an image, and not the same at every pixel."""
+        return [term for term in self.terms if not term.source.uniform]
 
     def convolved(self, kernel: Kernel, dtype: str) -> "Sum":
         """Return the convolution of this sum, without bias.
@@ -133,12 +114,9 @@ def added(parts: list[Sum], dtype: str) -> Sum:
 def concatenated(parts: list[Sum], dtype: str) -> Sum:
     """Return the concatenation of images of the same size along their channels."""
     total, before = sum(part.channels for part in parts), 0
-    terms = []
+    terms: list[Term] = []
     for part in parts:
-        after = total - before - part.channels
-        terms += [
-            Term(term.source, kernels.placed(term.kernel, before, after)) for term in part.terms
-        ]
+        terms += [Term(t.source, kernels.placed(t.kernel, before, total)) for t in part.terms]
         before += part.channels
     return Sum(parts[0].size, total, dtype, merged(terms))
 
