@@ -7,9 +7,7 @@ import click
 
 from kddim.files import check_output, write_json
 
-LABELS = {"kid": "KID", "fid": "FID"} | {
-    name: name for name in ("precision", "recall", "density", "coverage")
-}
+SCORES = ("kid", "fid", "precision", "recall", "density", "coverage")
 
 
 def check_file(path: Path | None, overwrite: bool) -> None:
@@ -35,9 +33,8 @@ def print_scores(result: dict[str, Any]) -> None:
     """Print scores with their errors and floors, then remarks and the protocol."""
     floor = result.get("floor") or {}
     unbiased = result["protocol"]["protocol"] == "unbiased"
-    for name, label in LABELS.items():
-        if name not in result:
-            continue
+    for name in [name for name in SCORES if name in result]:
+        label = name.upper() if name in ("kid", "fid") else name
         is_error = unbiased or name != "kid"
         spread = "(standard error)" if is_error else "(standard deviation)"
         beside = f"; floor {_figure(floor, name, 4)}" if name in floor else ""

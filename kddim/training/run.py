@@ -134,10 +134,10 @@ def _kid_callback(
 
 def _remove_earlier_run(output: Path) -> None:
     """Remove the files of an earlier run, and no others, so that two runs do not mix."""
-    for name in (runs.MODEL, runs.CONFIG, "history.csv", "history.png"):
-        (output / name).unlink(missing_ok=True)
-    for picture in (output / runs.SAMPLES).glob("epoch_*.png"):
-        picture.unlink()
+    pictures = f"{runs.SAMPLES}/epoch_*.png"
+    for pattern in (runs.MODEL, runs.CONFIG, "history.csv", "history.png", pictures):
+        for path in output.glob(pattern):
+            path.unlink()
 
 
 def _write_config(
