@@ -1,7 +1,7 @@
 """Checks of arguments that several rooms share, and words for their error messages."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 
@@ -19,6 +19,24 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise ValueError(f"Expected `{name}` to be an int of at least {least}. Received: {value!r}")
     return int(value)
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
+    """Return `value` if it is one of the choices.
+
+    Args:
+        name: Name of the argument, for the error message.
+        value: The argument.
+        choices: Values allowed.
+
+    Raises:
+        ValueError: If `value` is another one.
+    """
+    if value not in choices:
+        raise ValueError(
+            f"Unknown {name}: expected one of {', '.join(map(repr, choices))}. Received: {value!r}"
+        )
+    return value
 
 
 def check_image_size(image_size: Any) -> tuple[int, int]:

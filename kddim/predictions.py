@@ -15,6 +15,8 @@ rates `(batch, 1, 1, 1)`.
 
 from typing import Any
 
+from kddim.checks import check_choice
+
 PREDICTION_TYPES = ("noise", "image", "velocity")
 
 
@@ -28,12 +30,7 @@ def check(prediction_type: str, name: str = "prediction_type") -> str:
     Raises:
         ValueError: If it is another value.
     """
-    if prediction_type not in PREDICTION_TYPES:
-        raise ValueError(
-            f"Unknown {name}: expected one of "
-            f"{', '.join(map(repr, PREDICTION_TYPES))}. Received: {prediction_type!r}"
-        )
-    return prediction_type
+    return check_choice(name, prediction_type, PREDICTION_TYPES)
 
 
 def target(prediction_type: str, noises: Any, images: Any, noise_rates: Any, signal_rates: Any):

@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import layers
 
+from kddim.checks import check_choice
 from kddim.networks.layers import Conv2D, SpatialAttention
 
 NORMALIZATIONS = ("batch", "group")
@@ -104,12 +105,7 @@ def check_normalization(normalization: Any) -> str:
     Raises:
         ValueError: If it is neither "batch" nor "group".
     """
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"Unknown normalization: expected one of {', '.join(map(repr, NORMALIZATIONS))}. "
-            f"Received: {normalization!r}"
-        )
-    return normalization
+    return check_choice("normalization", normalization, NORMALIZATIONS)
 
 
 def check_attention_levels(attention_levels: Any, num_levels: int) -> tuple[int, ...]:

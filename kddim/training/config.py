@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kddim import ema, predictions, schedules
-from kddim.checks import check_image_size
+from kddim.checks import check_choice, check_image_size
 from kddim.metrics.encoders import NAMES
 from kddim.networks.blocks import check_attention_levels, check_normalization
 from kddim.networks.residual_unet import check_structure
@@ -149,11 +149,7 @@ class ResolvedConfig(TrainingConfig):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Expected {name} above 0. Received: {value}")
-        if self.kid_encoder not in ENCODERS:
-            raise ValueError(
-                f"Unknown encoder: expected one of {', '.join(map(repr, ENCODERS))}. "
-                f"Received: {self.kid_encoder!r}"
-            )
+        check_choice("encoder", self.kid_encoder, ENCODERS)
         schedules.get(self.schedule)
         predictions.check(self.prediction_type)
         predictions.check(self.loss_type or self.prediction_type, "loss_type")
