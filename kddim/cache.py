@@ -53,14 +53,6 @@ def make_folder_of(path: Path) -> bool:
     return True
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file in the cache, or None if it cannot be read."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file in the cache. A cache that cannot be written to is only logged."""
     if not make_folder_of(path):

@@ -38,6 +38,14 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file, or None if it cannot be read."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def check_output(path: str | os.PathLike, overwrite: bool) -> Path:
     """Return `path` if it may be written to.
 

@@ -15,9 +15,9 @@ The finder waits for kddim's own imports for this reason: `from kddim.samplers i
 empty, and the modules that depend on it cannot be imported yet.
 """
 
+import functools
 import importlib
 import importlib.abc
-import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -42,56 +42,32 @@ def import_public_modules() -> None:
 class _Finder(importlib.abc.MetaPathFinder):
     """Finder that imports all public modules after the import of Keras.
 
-    It asks the other finders for a module, and replaces its loader by one that reports when the
-    module is complete.
+    It asks the other finders for a module, and lets its loader report when the module is
+    complete.
     """
 
     def __init__(self) -> None:
         self.unfinished: set[str] = set()
-        self._looking_up: set[str] = set()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        is_ours = name == "keras" or name.startswith("kddim.")
-        if not is_ours or name in self._looking_up:
+        if name != "keras" and not name.startswith("kddim."):
             return None
-        self._looking_up.add(name)  # `importlib.util.find_spec` asks this finder again
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            self._looking_up.discard(name)
+        others = [finder for finder in sys.meta_path if finder is not self]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self)
+            observed = functools.partial(self.execute, spec.loader)
+            spec.loader.exec_module = observed  # type: ignore[method-assign]
         return spec
 
-    def finish(self, name: str) -> None:
-        """Mark a module as complete, and import all public modules if it was the last one."""
-        self.unfinished.discard(name)
+    def execute(self, loader: Any, module: ModuleType) -> None:
+        """Execute a module, then import all public modules if no import is unfinished."""
+        del loader.exec_module  # what remains is the method of the loader's class
+        self.unfinished.add(module.__name__)
+        try:
+            loader.exec_module(module)
+        finally:
+            self.unfinished.discard(module.__name__)
         if "keras" in sys.modules and not self.unfinished and self in sys.meta_path:
             sys.meta_path.remove(self)
             import_public_modules()
-
-
-class _Loader(importlib.abc.Loader):
-    """Loader that reports to a finder when the execution of a module begins and ends."""
-
-    def __init__(self, loader: Any, finder: _Finder):
-        self.loader, self.finder = loader, finder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        name = module.__name__
-        module.__loader__ = self.loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.loader
-        self.finder.unfinished.add(name)
-        try:
-            self.loader.exec_module(module)
-        except BaseException:
-            self.finder.unfinished.discard(name)
-            raise
-        self.finder.finish(name)

@@ -1,6 +1,5 @@
 """Run folders: paths, models and settings of training runs."""
 
-import json
 import logging
 import os
 import platform
@@ -13,7 +12,7 @@ import keras
 import numpy as np
 
 from kddim.checks import reason_of
-from kddim.files import check_output
+from kddim.files import check_output, read_json
 from kddim.model import DiffusionModel
 from kddim.networks import describe_network
 
@@ -122,11 +121,7 @@ def with_dtype(model: DiffusionModel, dtype: str) -> DiffusionModel:
 
 def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
     """Return the content of `config.json` beside a model, or None if it cannot be read."""
-    file = model_path(path).with_name(CONFIG)
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
+    content = read_json(model_path(path).with_name(CONFIG))
     return content if isinstance(content, dict) else None
 
 

@@ -27,9 +27,8 @@ def app() -> None:
     """
 
 
-VERBS = (train, generate, evaluate, stats, compare)
 EXPERIMENTS = (sweep, consistency, interpolate, reconstruct)
-for _command in (*VERBS, *EXPERIMENTS, info):
+for _command in (train, generate, evaluate, stats, compare, *EXPERIMENTS, info):
     app.add_command(_command)
 
 
@@ -57,6 +56,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    click.echo(f"kddim: error: {' '.join(lines)}", err=True)
+    click.echo(f"kddim: error: {' '.join(message.split())}", err=True)
     sys.exit(2)

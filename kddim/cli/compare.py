@@ -3,18 +3,18 @@
 import click
 
 from kddim.cli import options as shared
-from kddim.cli.report import report_scores
+from kddim.cli.report import check_file, report_scores
 from kddim.cli.runtime import interactive, starts_keras
 
 
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--metric", default="kid,fid,prdc", show_default=True, help="kid, fid or prdc, or several separated by commas. prdc stands for precision, recall, density and coverage.")  # fmt: skip
+@shared.metric_option("kid,fid,prdc")
 @click.option("--num-images", "-n", type=int, help="Maximum number of images of each.  [default: all]")  # fmt: skip
 @shared.encoder_options
 @shared.batch_size_option("Number of images per batch of the encoder.")
-@click.option("--output", "-o", type=click.Path(), help="A .json file for the result.")
+@shared.JSON_OUTPUT
 @shared.OVERWRITE
 @starts_keras
 @shared.ignored_dtype
@@ -32,15 +32,6 @@ def compare(first, second, output, overwrite, **options):
       kddim compare real.npz pictures --metric fid --encoder pt_inception --encoder-weights inception.npz
     """
     from kddim.evaluation import compare
-    from kddim.files import check_output
 
-    target = check_output(output, overwrite) if output else None
-    result = compare(
-        first,
-        second,
-        metrics=shared.pop_metrics(options),
-        verbose=interactive(),
-        **shared.pop_encoding(options),
-        **options,
-    )
-    report_scores(result, target)
+    check_file(output, overwrite)
+    report_scores(compare(first, second, verbose=interactive(), **options), output)

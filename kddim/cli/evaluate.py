@@ -1,12 +1,11 @@
 """Verb `kddim evaluate`."""
 
-from pathlib import Path
-
 import click
 
 from kddim.cli import options as shared
-from kddim.cli.report import report_scores
+from kddim.cli.report import check_file, report_scores
 from kddim.cli.runtime import interactive
+from kddim.cli.values import negate
 
 
 @click.command()
@@ -14,13 +13,13 @@ from kddim.cli.runtime import interactive
 @click.argument("source")
 @click.option("--num-images", "-n", type=int, help="Number of generated images, and maximum number of real ones.  [default: 1000; protocol standard: 10000]")  # fmt: skip
 @shared.reference_options
-@click.option("--no-floor", is_flag=True, help="Do not score real images against other real images.")  # fmt: skip
-@click.option("--neighbours", type=click.Path(), help="A .png file to write, with the generated images that are nearest to training images, beside these.")  # fmt: skip
-@click.option("--output", "-o", type=click.Path(), help="A .json file for the result.")
+@click.option("--no-floor", "floor", is_flag=True, callback=negate, help="Do not score real images against other real images.")  # fmt: skip
+@click.option("--neighbours", type=shared.PATH, help="A .png file to write, with the generated images that are nearest to training images, beside these.")  # fmt: skip
+@shared.JSON_OUTPUT
 @shared.OVERWRITE
 @shared.sampler_options
 @shared.model_runtime
-def evaluate(model, source, dtype, output, overwrite, neighbours, no_floor, **options):
+def evaluate(model, dtype, output, overwrite, neighbours, **options):
     """Measure the quality of MODEL's images against real images of SOURCE.
 
     SOURCE is a source of kddim train, or a file made by kddim stats. Lower KID and FID are
@@ -35,33 +34,20 @@ def evaluate(model, source, dtype, output, overwrite, neighbours, no_floor, **op
     """
     from kddim import runs
     from kddim.evaluation import evaluate
-    from kddim.files import check_output
+    from kddim.samplers.parse import make_sampler
 
-    target = check_output(output, overwrite) if output else None
-    sheet = _check_sheet(neighbours, overwrite)
-    sampler, metrics = shared.pop_sampler(options), shared.pop_metrics(options)
+    check_file(output, overwrite)
+    if neighbours and neighbours.suffix.lower() != ".png":
+        raise ValueError(f"Expected a .png file for --neighbours. Received: {neighbours}")
+    check_file(neighbours, overwrite)
+    options["sampler"] = make_sampler(options["sampler"], options.pop("eta"))
     result = evaluate(
         runs.load_model(model, dtype),
-        source,
-        sampler=sampler,
-        metrics=metrics,
         verbose=interactive(),
-        floor=not no_floor,
-        neighbours=sheet,
-        **shared.pop_encoding(options),
+        neighbours=neighbours,
         **runs.loading_of(model),
         **options,
     )
-    report_scores(result, target)
-    if sheet:
-        click.echo(f"neighbours: {sheet}")
-
-
-def _check_sheet(path: str | None, overwrite: bool) -> Path | None:
-    from kddim.files import check_output
-
-    if path is None:
-        return None
-    if Path(path).suffix.lower() != ".png":
-        raise ValueError(f"Expected a .png file for --neighbours. Received: {path}")
-    return check_output(path, overwrite)
+    report_scores(result, output)
+    if neighbours:
+        click.echo(f"neighbours: {neighbours}")

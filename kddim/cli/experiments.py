@@ -13,7 +13,7 @@ from kddim.cli import options as shared
 @shared.DETERMINISTIC_SAMPLER
 @shared.generation_options
 @shared.model_runtime
-def consistency(model, dtype, output, overwrite, **options):
+def consistency(**options):
     """Draw the images of the same noises with few and with many steps.
 
     The folder receives consistency.png, with one row of images per number of steps, and
@@ -24,12 +24,9 @@ def consistency(model, dtype, output, overwrite, **options):
     Example:
       kddim consistency runs/digits --steps 5,20,100
     """
-    from kddim import runs
     from kddim.experiments import Consistency
 
-    options["sampler"] = shared.pop_sampler(options)
-    experiment = Consistency(model=runs.load_model(model, dtype), **options)
-    target, rows = shared.run_experiment(experiment, output, model, overwrite)
+    _, target, rows = shared.run_experiment(Consistency, **options)
     click.echo(f"{len(rows)} rows of images: {target}")
 
 
@@ -41,7 +38,7 @@ def consistency(model, dtype, output, overwrite, **options):
 @click.option("--grid-size", type=int, default=8, show_default=True, help="Number of rows and of columns of the grid between four noises.")  # fmt: skip
 @shared.sampler_options
 @shared.model_runtime
-def interpolate(model, dtype, output, overwrite, **options):
+def interpolate(**options):
     """Draw the images between noises, in strips and on a grid between four noises.
 
     The folder receives strips.png, grid.png, animation.gif and animation.webp. This is the
@@ -52,12 +49,9 @@ def interpolate(model, dtype, output, overwrite, **options):
       kddim interpolate runs/digits
       kddim interpolate runs/digits --num-pairs 1 --output walk.gif
     """
-    from kddim import runs
     from kddim.experiments import Interpolation
 
-    options["sampler"] = shared.pop_sampler(options)
-    experiment = Interpolation(model=runs.load_model(model, dtype), **options)
-    target, _ = shared.run_experiment(experiment, output, model, overwrite)
+    experiment, target, _ = shared.run_experiment(Interpolation, **options)
     click.echo(f"images between {2 * experiment.num_pairs} noises: {target}")
 
 
@@ -71,7 +65,7 @@ def interpolate(model, dtype, output, overwrite, **options):
 @shared.DETERMINISTIC_SAMPLER
 @shared.generation_options
 @shared.model_runtime
-def reconstruct(model, source, dtype, output, overwrite, num_images, split, **options):
+def reconstruct(source, num_images, split, **options):
     """Encode real images of SOURCE, decode them, and measure the error for numbers of steps.
 
     The folder receives reconstruction.md, .csv and .png. This is the experiment of Sec. 5.4
@@ -86,15 +80,13 @@ def reconstruct(model, source, dtype, output, overwrite, num_images, split, **op
     from kddim.evaluation import real_images
     from kddim.experiments import Reconstruction
 
-    options["sampler"] = shared.pop_sampler(options)
-    loaded = runs.load_model(model, dtype)
-    images = real_images(
-        source, loaded.image_shape, split=split, num_images=num_images, **runs.loading_of(model)
-    )
-    experiment = Reconstruction(
-        model=loaded, images=images, source=f"{split} of {source}", **options
-    )
-    target, rows = shared.run_experiment(experiment, output, model, overwrite)
+    real = {"split": split, "num_images": num_images} | runs.loading_of(options["model"])
+
+    def make(model, **settings):
+        images = real_images(source, model.image_shape, **real)
+        return Reconstruction(model=model, images=images, source=f"{split} of {source}", **settings)
+
+    _, target, rows = shared.run_experiment(make, **options)
     for row in rows:
         click.echo(
             f"S={row['diffusion_steps']:<5} error {row['mean_squared_error']:.2g}"

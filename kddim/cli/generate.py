@@ -1,7 +1,5 @@
 """Verb `kddim generate`."""
 
-from pathlib import Path
-
 import click
 
 from kddim.cli import options as shared
@@ -10,7 +8,7 @@ from kddim.cli.runtime import interactive
 
 @click.command()
 @shared.MODEL
-@click.option("--output", "-o", required=True, type=click.Path(), help="A folder, a .png file (a grid) or a .npz file. With --animate, a folder, a .gif or a .webp file.")  # fmt: skip
+@click.option("--output", "-o", required=True, type=shared.PATH, help="A folder, a .png file (a grid) or a .npz file. With --animate, a folder, a .gif or a .webp file.")  # fmt: skip
 @shared.OVERWRITE
 @click.option("--num-images", "-n", type=int, default=18, show_default=True, help="Number of images.")  # fmt: skip
 @click.option("--animate", is_flag=True, help="Show the steps of the first 8 images: noisy images above, predicted images below.")  # fmt: skip
@@ -33,8 +31,8 @@ def generate(model, dtype, output, overwrite, animate, **options):
     from kddim.experiments import Animation, Generation
     from kddim.experiments.image_files import check_images_output
     from kddim.files import check_output
+    from kddim.samplers.parse import make_sampler
 
-    output = Path(output)
     only_animation = animate and output.suffix.lower() in Animation.products
     if animate and not only_animation and output.suffix.lower() in (".png", ".npz"):
         raise ValueError(
@@ -42,7 +40,8 @@ def generate(model, dtype, output, overwrite, animate, **options):
         )
     check = check_output if only_animation else check_images_output
     check(output, overwrite)
-    options |= {"sampler": shared.pop_sampler(options), "model": runs.load_model(model, dtype)}
+    options["sampler"] = make_sampler(options["sampler"], options.pop("eta"))
+    options["model"] = runs.load_model(model, dtype)
     experiment: Animation | Generation
     if only_animation:
         options["num_images"] = min(8, options["num_images"])

@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from kddim.cli.runtime import interactive, starts_keras
-from kddim.cli.values import parse_integers
+from kddim.cli.values import negate, parse_integers, parse_words
 from kddim.names import ENCODERS, SAMPLERS, SCHEDULES, join_names
 
 DTYPES = click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])
 SPLITS = click.Choice(["validation", "train", "all"])
 PROTOCOLS = click.Choice(["unbiased", "example", "standard"])
+PATH = click.Path(path_type=Path)
 AT_LEAST_1 = click.IntRange(min=1)
 
 SAMPLER_HELP = (
@@ -49,6 +50,11 @@ def split_option(default: str) -> Callable:
     return click.option("--split", type=SPLITS, default=default, show_default=True, help="Part of SOURCE to take the real images from.")  # fmt: skip
 
 
+def metric_option(default: str) -> Callable:
+    """Return the option `--metric`."""
+    return click.option("--metric", "metrics", default=default, show_default=True, callback=parse_words, help="kid, fid or prdc, or several separated by commas. prdc stands for precision, recall, density and coverage.")  # fmt: skip
+
+
 def steps_option(default: str) -> Callable:
     """Return the option `--steps`."""
     return click.option("--steps", default=default, show_default=True, callback=parse_integers, help="Numbers of diffusion steps, separated by commas.")  # fmt: skip
@@ -56,6 +62,7 @@ def steps_option(default: str) -> Callable:
 
 # fmt: off
 MODEL = click.argument("model", type=click.Path())
+JSON_OUTPUT = click.option("--output", "-o", type=PATH, help="A .json file for the result.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 ETA = click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]")
 DETERMINISTIC_SAMPLER = click.option("--sampler", default="ddim", show_default=True, help="A deterministic sampler, written as for kddim generate.")
@@ -80,68 +87,53 @@ sampler_options = group(
     generation_options,
 )
 output_options = group(
-    click.option("--output", "-o", type=click.Path(), help="Folder to create, or folder of an interrupted run to resume. If it is a file, only this one is written, and its ending is one of those above.  [default: a folder beside the model]"),
+    click.option("--output", "-o", type=PATH, help="Folder to create, or folder of an interrupted run to resume. If it is a file, only this one is written, and its ending is one of those above.  [default: a folder beside the model]"),
     click.option("--overwrite", is_flag=True, help="Start over, and replace earlier results."),
 )
 encoder_options = group(
     click.option("--encoder", "--kid-encoder", help=f"Feature encoder: {ENCODER_HELP}  [default: the encoder of a file of statistics, else auto]"),
-    click.option("--encoder-weights", type=click.Path(), help="Local file with weights for the encoder."),
+    click.option("--encoder-weights", "weights", type=click.Path(), help="Local file with weights for the encoder."),
     click.option("--protocol", type=PROTOCOLS, help="Input of the encoder and estimator of KID. unbiased: over all images. example: as in the keras.io example. standard: as in the literature.  [default: the protocol of a file of statistics, else unbiased; compare: standard]"),
-    click.option("--no-cache", is_flag=True, help="Do not read or write the cache of features."),
+    click.option("--no-cache", "use_cache", is_flag=True, callback=negate, help="Do not read or write the cache of features."),
 )
 reference_options = group(
-    click.option("--metric", default="kid", show_default=True, help="kid, fid or prdc, or several separated by commas. prdc stands for precision, recall, density and coverage."),
+    metric_option("kid"),
     split_option("validation"),
     encoder_options,
 )
 # fmt: on
 
 
-def pop_encoding(options: dict[str, Any]) -> dict[str, Any]:
-    """Remove the values of `encoder_options`, and return them as arguments of the library."""
-    return {
-        "encoder": options.pop("encoder"),
-        "weights": options.pop("encoder_weights"),
-        "protocol": options.pop("protocol"),
-        "use_cache": not options.pop("no_cache"),
-    }
-
-
-def pop_metrics(options: dict[str, Any]) -> tuple[str, ...]:
-    """Remove the value of `--metric`, and return the names of the metrics.
-
-    Raises:
-        ValueError: If a name is unknown.
-    """
-    from kddim.evaluation import check_metrics
-
-    return check_metrics(options.pop("metric").split(","))
-
-
-def pop_sampler(options: dict[str, Any]) -> Any:
-    """Remove the values of `--sampler` and `--eta`, and return the sampler.
-
-    Raises:
-        ValueError: If they describe no sampler.
-    """
-    from kddim.samplers.parse import make_sampler
-
-    return make_sampler(options.pop("sampler"), options.pop("eta", None))
-
-
-def run_experiment(experiment: Any, output: str | None, model: str, overwrite: bool) -> tuple:
+def run_experiment(
+    make: Callable,
+    model: str,
+    output: Path | None,
+    overwrite: bool,
+    dtype: str | None,
+    **options: Any,
+) -> tuple:
     """Run an experiment.
 
     Args:
-        experiment: The `kddim.experiments.Experiment`.
-        output: File or folder to write. None is a folder beside the model.
+        make: Function of a model and options that returns a `kddim.experiments.Experiment`.
         model: Path of the model.
+        output: File or folder to write. None is a folder beside the model.
         overwrite: If true, replace earlier results.
+        dtype: Precision of the model. None is the precision that it was saved with.
+        **options: Options for `make`. The values of `--sampler` and `--eta` are replaced by a
+            sampler.
 
     Returns:
-        `(path, rows)`: the path of the output, and the rows of the experiment.
+        `(experiment, path, rows)`: the experiment, the path of its output, and its rows.
     """
+    from kddim import runs
+    from kddim.samplers.parse import make_sampler
+
+    if "sampler" in options:
+        options["sampler"] = make_sampler(options["sampler"], options.pop("eta", None))
+    experiment = make(model=runs.load_model(model, dtype), **options)
     path = Path(model)
     beside = path.with_name(f"{path.stem.replace('.', '_')}_{experiment.name}")
-    target = Path(output) if output else path / experiment.name if path.is_dir() else beside
-    return target, experiment.run(target, overwrite=overwrite, verbose=interactive())
+    target = output or (path / experiment.name if path.is_dir() else beside)
+    rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
+    return experiment, target, rows

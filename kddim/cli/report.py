@@ -5,6 +5,16 @@ from typing import Any
 
 import click
 
+from kddim.files import check_output, write_json
+
+SCORES = ("kid", "fid", "precision", "recall", "density", "coverage")
+
+
+def check_file(path: Path | None, overwrite: bool) -> None:
+    """Raise if a file to write exists and must not be replaced. None is no file."""
+    if path:
+        check_output(path, overwrite)
+
 
 def report_scores(result: dict[str, Any], output: Path | None) -> None:
     """Print the result of a measurement, and write it to a file.
@@ -13,8 +23,6 @@ def report_scores(result: dict[str, Any], output: Path | None) -> None:
         result: Result of `kddim.evaluation.evaluate` or `kddim.evaluation.compare`.
         output: JSON file to write. None writes none.
     """
-    from kddim.files import write_json
-
     print_scores(result)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -25,16 +33,15 @@ def print_scores(result: dict[str, Any]) -> None:
     """Print scores with their errors and floors, then remarks and the protocol."""
     floor = result.get("floor") or {}
     unbiased = result["protocol"]["protocol"] == "unbiased"
-    if "kid" in result:
-        error = "standard error" if unbiased else "standard deviation"
-        _print_figure("KID", result, "kid", error, floor)
-    if "kid" in result and unbiased:
-        mean, deviation = result["kid_subsets_mean"], result["kid_subsets_std"]
-        click.echo(f"subsets {mean:.6g} +- {deviation:.2g} (standard deviation)")
-    for name in ("fid", "precision", "recall", "density", "coverage"):
-        if name in result:
-            label = "FID" if name == "fid" else name
-            _print_figure(label, result, name, "standard error", floor)
+    for name in [name for name in SCORES if name in result]:
+        label = name.upper() if name in ("kid", "fid") else name
+        is_error = unbiased or name != "kid"
+        spread = "(standard error)" if is_error else "(standard deviation)"
+        beside = f"; floor {_figure(floor, name, 4)}" if name in floor else ""
+        click.echo(f"{label} {_figure(result, name, 6, spread)}{beside}")
+        if name == "kid" and unbiased:
+            mean, deviation = result["kid_subsets_mean"], result["kid_subsets_std"]
+            click.echo(f"subsets {mean:.6g} +- {deviation:.2g} (standard deviation)")
     if floor:
         click.echo(f"floor: {floor['of']}")
     if "copy_ratio" in result:
@@ -45,15 +52,11 @@ def print_scores(result: dict[str, Any]) -> None:
         click.echo(f"  {key.replace('_', ' ')}: {value}")
 
 
-def _print_figure(label: str, scores: Any, name: str, error: str, floor: dict[str, Any]) -> None:
+def _figure(scores: dict[str, Any], name: str, digits: int, spread: str = "") -> str:
+    """Return a score with its deviation, if it has one, and the words for the deviation."""
     deviation = scores.get(f"{name}_std")
-    words = f"{label} {scores[name]:.6g}"
-    if deviation is not None:
-        words += f" +- {deviation:.2g} ({error})"
-    if name in floor:
-        beside = floor.get(f"{name}_std")
-        words += f"; floor {floor[name]:.4g}" + (f" +- {beside:.2g}" if beside is not None else "")
-    click.echo(words)
+    words = "" if deviation is None else f" +- {deviation:.2g} {spread}".rstrip()
+    return f"{scores[name]:.{digits}g}{words}"
 
 
 def _print_copying(result: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def starts_keras(function: Callable) -> Callable:
@@ -19,7 +19,7 @@ def starts_keras(function: Callable) -> Callable:
 
     @click.option(
         "--backend",
-        type=click.Choice(list(BACKENDS)),
+        type=click.Choice(BACKENDS),
         help="Framework that computes.  [default: Keras' own choice, such as KERAS_BACKEND]",
     )
     @functools.wraps(function)
@@ -42,10 +42,10 @@ def start_keras(backend: str | None) -> None:
     if backend:
         os.environ["KERAS_BACKEND"] = backend
     name = backend or os.environ.get("KERAS_BACKEND")
-    if name in BACKENDS and importlib.util.find_spec(BACKENDS[name]) is None:
+    if name in BACKENDS and importlib.util.find_spec(name) is None:
         raise ValueError(
             f"Expected the framework of the backend {name} to be installed. Received: no module "
-            f"{BACKENDS[name]!r}. Install kddim[{name}], or choose another --backend."
+            f"{name!r}. Install kddim[{name}], or choose another --backend."
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")

@@ -9,7 +9,7 @@ from kddim.cli.values import parse_size_or_native
 
 @click.command()
 @click.argument("source")
-@click.option("--output", "-o", required=True, type=click.Path(), help="A .npz file.")
+@click.option("--output", "-o", required=True, type=shared.PATH, help="A .npz file.")
 @shared.OVERWRITE
 @click.option("--image-size", default="native", show_default=True, callback=parse_size_or_native, help="Size to crop and resize images to, usually the size of a model: a side in pixels, or HEIGHTxWIDTH. native keeps the images as they are.")  # fmt: skip
 @click.option("--num-images", "-n", type=int, help="Maximum number of images.  [default: all]")
@@ -21,7 +21,7 @@ from kddim.cli.values import parse_size_or_native
 @shared.batch_size_option("Number of images per batch of the encoder.")
 @starts_keras
 @shared.ignored_dtype
-def stats(source, output, overwrite, image_size, split_seed, seed, **options):
+def stats(output, overwrite, image_size, split_seed, seed, **options):
     """Write the features of SOURCE's images to a file, to measure other images against.
 
     kddim evaluate and kddim compare take the file instead of the images. It holds the
@@ -36,19 +36,17 @@ def stats(source, output, overwrite, image_size, split_seed, seed, **options):
     from kddim.files import check_output
     from kddim.metrics import save_reference
 
-    target = check_output(output, overwrite)
-    if target.suffix != ".npz":
-        raise ValueError(f"Expected a file that ends in .npz. Received: {target}")
+    check_output(output, overwrite)
+    if output.suffix != ".npz":
+        raise ValueError(f"Expected a file that ends in .npz. Received: {output}")
     shape = None if image_size is None else (*image_size, None)
     reference = make_reference(
-        source,
-        shape,
+        image_shape=shape,
         data_seed=seed if split_seed is None else split_seed,
         verbose=interactive(),
-        **shared.pop_encoding(options),
         **options,
     )
-    save_reference(reference, target)
+    save_reference(reference, output)
     for remark in reference.remarks:
         click.echo(f"note: {remark}")
-    click.echo(f"{reference.count:,} images, {reference.encoder.description}: {target}")
+    click.echo(f"{reference.count:,} images, {reference.encoder.description}: {output}")

@@ -14,12 +14,12 @@ from kddim.cli.values import parse_etas
 @shared.steps_option("10,20,50")
 @click.option("--eta", callback=parse_etas, help="Values of eta, separated by commas. large is DDPM with the larger variance, sigma-hat.  [default: 0,0.5,1]")  # fmt: skip
 @click.option("--times", default="uniform", show_default=True, help="Time grid of the samplers of --eta: uniform, quadratic or log_snr.")  # fmt: skip
-@click.option("--sampler", multiple=True, help=f"Another sampler. May be given several times. Without --eta, only these are measured: {shared.SAMPLER_HELP}")  # fmt: skip
+@click.option("--sampler", "samplers", multiple=True, help=f"Another sampler. May be given several times. Without --eta, only these are measured: {shared.SAMPLER_HELP}")  # fmt: skip
 @click.option("--num-images", "-n", type=int, default=1000, show_default=True, help="Number of images to generate for each result.")  # fmt: skip
 @shared.reference_options
 @shared.generation_options
 @shared.model_runtime
-def sweep(model, source, dtype, output, overwrite, eta, times, sampler, **options):
+def sweep(source, eta, times, samplers, **options):
     """Measure the quality of MODEL's images for several samplers and numbers of steps.
 
     The folder receives sweep.csv, sweep.md with one row per sampler and one column per number
@@ -32,28 +32,22 @@ def sweep(model, source, dtype, output, overwrite, eta, times, sampler, **option
       kddim sweep runs/digits digits --steps 5 --sampler heun --sampler dpm_solver_pp:order=2
     """
     from kddim import runs
-    from kddim.evaluation import make_reference
+    from kddim.evaluation import check_metrics, make_reference
     from kddim.experiments import Sweep, samplers_of_etas
     from kddim.samplers.parse import make_sampler
 
-    etas = eta or (() if sampler else (0.0, 0.5, 1.0))
-    samplers = samplers_of_etas(etas, times) | {text: make_sampler(text) for text in sampler}
-    metrics = shared.pop_metrics(options)
-    loaded = runs.load_model(model, dtype)
-    reference = make_reference(
-        source,
-        loaded.image_shape,
-        split=options.pop("split"),
-        num_images=options["num_images"],
-        batch_size=options["batch_size"],
-        verbose=interactive(),
-        **shared.pop_encoding(options),
-        **runs.loading_of(model),
-    )
-    experiment = Sweep(
-        model=loaded, reference=reference, samplers=samplers, metrics=metrics, **options
-    )
-    target, rows = shared.run_experiment(experiment, output, model, overwrite)
+    etas = eta or (() if samplers else (0.0, 0.5, 1.0))
+    measured = samplers_of_etas(etas, times) | {text: make_sampler(text) for text in samplers}
+    check_metrics(options["metrics"])
+    only_real = ("split", "encoder", "weights", "protocol", "use_cache")
+    real = {name: options.pop(name) for name in only_real} | runs.loading_of(options["model"])
+    real |= {name: options[name] for name in ("num_images", "batch_size")}
+
+    def make(model, **settings):
+        reference = make_reference(source, model.image_shape, verbose=interactive(), **real)
+        return Sweep(model=model, reference=reference, samplers=measured, **settings)
+
+    experiment, target, rows = shared.run_experiment(make, **options)
     for table in experiment.tables(rows).values():
         click.echo(f"{table}\n")
     click.echo(f"tables and plot: {target}")

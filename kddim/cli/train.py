@@ -17,31 +17,23 @@ def _option(name: str, default: Any, help: str, **settings: Any) -> Any:
 
 
 # fmt: off
-OUTPUT = shared.group(
+settings = shared.group(
     click.option("--output", "-o", required=True, type=click.Path(), help="Run folder to create."),
     click.option("--overwrite", is_flag=True, help="Replace an earlier run in that folder."),
-)
-DATA = shared.group(
     click.option("--image-size", callback=parse_size, help="Side in pixels, or HEIGHTxWIDTH.  [default: 64; digits: 8]"),
     click.option("--channels", type=int, help="Number of channels: 1 (grey) or 3 (colour).  [default: as in the data]"),
     click.option("--flip", is_flag=True, help="Mirror each training image with probability 1/2."),
     click.option("--limit", type=int, help="Maximum number of images.  [default: all]"),
     _option("--validation-split", 0.2, "Fraction of the images for validation."),
-)
-NETWORK = shared.group(
     click.option("--widths", callback=parse_integers, help="Number of channels of each level of the UNet.  [default: 32,64,96,128; digits: 32,64,96]"),
     _option("--block-depth", 2, "Number of residual blocks per level."),
     click.option("--attention-levels", callback=lambda *arguments: parse_integers(*arguments) or (), help="Levels with self-attention, such as 2,3. Level 0 is the finest.  [default: none]"),
     _option("--normalization", "batch", "Normalisation layers: batch, or group for small batches."),
-)
-LENGTH = shared.group(
     _option("--batch-size", 64, "Number of images per step."),
     click.option("--epochs", type=int, help="Number of epochs.  [default: 50; digits: 100]"),
     click.option("--steps-per-epoch", type=int, help="Number of steps per epoch.  [default: --repeats passes over the data]"),
     click.option("--repeats", type=int, help="Number of passes over the data per epoch.  [default: 5; digits: 1]"),
     click.option("--max-minutes", type=float, help="Stop before an epoch that would exceed this time.  [default: no limit]"),
-)
-OPTIMISATION = shared.group(
     _option("--learning-rate", 1e-3, "Learning rate of AdamW."),
     _option("--weight-decay", 1e-4, "Weight decay of AdamW."),
     _option("--ema", 0.999, "Decay of the moving average of the weights."),
@@ -49,8 +41,6 @@ OPTIMISATION = shared.group(
     _option("--prediction-type", "noise", f"Quantity that the network predicts: {join_names(PREDICTION_TYPES)}."),
     click.option("--loss-type", help=f"Quantity that the loss compares: {join_names(PREDICTION_TYPES)}.  [default: --prediction-type]"),
     click.option("--remat", is_flag=True, help="Use less memory and more time: compute activations again for the gradients."),
-)
-QUALITY = shared.group(
     click.option("--kid-encoder", "--encoder", "kid_encoder", default="auto", show_default=True, help=f"Feature encoder of KID: {join_names([*ENCODERS, 'none'])}. auto is inception_v3 if its weights are available, else random_conv. none measures no KID."),
     click.option("--encoder-weights", type=click.Path(), help="Local file with weights for the encoder."),
     _option("--kid-images", 1000, "Number of images to generate for each KID."),
@@ -63,7 +53,7 @@ QUALITY = shared.group(
 
 @click.command()
 @click.argument("source", default="digits")
-@shared.group(OUTPUT, DATA, NETWORK, LENGTH, OPTIMISATION, QUALITY)
+@settings
 @starts_keras
 @click.option("--dtype", type=shared.DTYPES, default="float32", show_default=True, help="Precision of the network.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random. The same seed gives the same run.")  # fmt: skip

@@ -35,6 +35,16 @@ def parse_size_or_native(context: Any, parameter: Any, value: str) -> tuple[int,
     return (size, size) if isinstance(size, int) else size
 
 
+def parse_words(context: Any, parameter: Any, value: str) -> tuple[str, ...]:
+    """Return the words of a text such as `kid,fid`."""
+    return tuple(value.split(","))
+
+
+def negate(context: Any, parameter: Any, value: bool) -> bool:
+    """Return the opposite of a flag such as `--no-cache`."""
+    return not value
+
+
 def _parse_list(value: str | None, parse: Callable[[str], Any], words: str) -> Any:
     if value is None:
         return None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kddim import cache
+from kddim import cache, files
 from kddim.metrics.feature_set import FeatureSet
 from kddim.metrics.reference import Reference
 from kddim.metrics.scores import scores
@@ -39,7 +39,7 @@ def floor_of(
         return {}
     key = [real.fingerprint, generated.fingerprint, list(metrics), reference.estimator.name]
     path = cache.cached_path("floors", key, ".json") if use_cache and all(key) else None
-    found = cache.read_json(path) if path else None
+    found = files.read_json(path) if path else None
     if not isinstance(found, dict):
         found = scores(real, generated, metrics, reference.estimator)
         if path:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kddim.checks import check_choice
 from kddim.metrics import encoders
 from kddim.metrics.feature_set import FeatureSet
 from kddim.metrics.frechet_distance import frechet_deviation, frechet_distance
@@ -241,8 +242,4 @@ def get(name: Any, known: dict[str, type[Estimator]] = KID_ESTIMATORS) -> type[E
     Raises:
         ValueError: If there is no such estimator.
     """
-    if name not in known:
-        raise ValueError(
-            f"Unknown protocol: expected one of {', '.join(map(repr, known))}. Received: {name!r}"
-        )
-    return known[name]
+    return known[check_choice("protocol", name, known)]

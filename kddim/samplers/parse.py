@@ -2,25 +2,24 @@
 
 import contextlib
 import dataclasses
+import functools
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from kddim import samplers
 from kddim.registry import field_names
 from kddim.samplers.base import Sampler
 
-# Types of values in the order in which they are tried, with phrases for error messages.
-_KINDS = {
-    type(None): "none",
-    bool: "true or false",
-    int: "an integer",
-    float: "a number",
-    str: "a word",
-}
-_WORDS: dict[Any, dict[str, Any]] = {
-    type(None): {"none": None},
-    bool: {"true": True, "false": False},
+# Types of values in the order in which they are tried, with functions that read a value and
+# phrases for error messages.
+_KINDS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    type(None): (lambda text: {"none": None}[text.lower()], "none"),
+    bool: (lambda text: {"true": True, "false": False}[text.lower()], "true or false"),
+    int: (int, "an integer"),
+    float: (float, "a number"),
+    str: (str, "a word"),
 }
 
 
@@ -101,11 +100,11 @@ def parse_value(text: str, hint: Any) -> Any:
         ValueError: If the text stands for no such value. The message names the kinds of values
             that would do, as a phrase.
     """
-    kinds = _alternatives(hint)
-    for kind in kinds:
+    readers = [_reader(kind) for kind in _alternatives(hint)]
+    for read, _ in readers:
         with contextlib.suppress(ValueError, KeyError):
-            return _parse(text, kind)
-    raise ValueError(" or ".join(_KINDS.get(k, "numbers separated by colons") for k in kinds))
+            return read(text)
+    raise ValueError(" or ".join(phrase for _, phrase in readers))
 
 
 def _alternatives(hint: Any) -> list[Any]:
@@ -117,14 +116,15 @@ def _alternatives(hint: Any) -> list[Any]:
     return sorted(kinds, key=lambda kind: list(_KINDS).index(kind) if kind in _KINDS else 0)
 
 
-def _parse(text: str, kind: Any) -> Any:
-    if kind in _WORDS:
-        return _WORDS[kind][text.lower()]
-    if kind in _KINDS:
-        return kind(text)
+def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
+    """Return the function that reads a value of a type, and the phrase for the type."""
+    sequence = functools.partial(_read_sequence, kind), "numbers separated by colons"
+    return _KINDS.get(kind, sequence)
+
+
+def _read_sequence(kind: Any, text: str) -> tuple[Any, ...]:
     parts, elements = text.split(":"), typing.get_args(kind)
     if typing.get_origin(kind) is not tuple or elements[1:] == (Ellipsis,):
         elements = elements[:1] * max(len(parts), 2)  # one number is no sequence
-    if len(parts) != len(elements):
-        raise ValueError
-    return tuple(parse_value(part, element) for part, element in zip(parts, elements))
+    pairs = zip(parts, elements, strict=True)
+    return tuple(parse_value(part, element) for part, element in pairs)

@@ -1,10 +1,12 @@
 """Settings of a training run."""
 
 import dataclasses
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from kddim import ema, predictions, schedules
-from kddim.checks import check_image_size
+from kddim.checks import check_choice, check_image_size
 from kddim.metrics.encoders import NAMES
 from kddim.networks.blocks import check_attention_levels, check_normalization
 from kddim.networks.residual_unet import check_structure
@@ -111,11 +113,15 @@ class TrainingConfig:
             ValueError: If a setting is unknown or out of range.
         """
         defaults = DIGITS_DEFAULTS if str(self.source) == "digits" else EXAMPLE_DEFAULTS
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        missing = {key: value for key, value in defaults.items() if values[key] is None}
-        config = ResolvedConfig(**(values | missing))
+        missing = {key: value for key, value in defaults.items() if getattr(self, key) is None}
+        config = ResolvedConfig(**(vars(self) | missing))
         config.check()
         return config
+
+    def arguments_of(self, function: Callable) -> dict[str, Any]:
+        """Return the settings that a function has parameters for, by their names."""
+        parameters = inspect.signature(function).parameters
+        return {name: value for name, value in vars(self).items() if name in parameters}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +140,8 @@ class ResolvedConfig(TrainingConfig):
         Raises:
             ValueError: If a setting is unknown or out of range.
         """
-        least = {"kid_images": 2}
         counts = ("batch_size", "epochs", "steps_per_epoch", "repeats", "every", "kid_steps")
-        for name, minimum in (dict.fromkeys(counts, 1) | least).items():
+        for name, minimum in [*((name, 1) for name in counts), ("kid_images", 2)]:
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise ValueError(f"Expected {name} of at least {minimum}. Received: {value}")
@@ -144,11 +149,7 @@ class ResolvedConfig(TrainingConfig):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Expected {name} above 0. Received: {value}")
-        if self.kid_encoder not in ENCODERS:
-            raise ValueError(
-                f"Unknown encoder: expected one of {', '.join(map(repr, ENCODERS))}. "
-                f"Received: {self.kid_encoder!r}"
-            )
+        check_choice("encoder", self.kid_encoder, ENCODERS)
         schedules.get(self.schedule)
         predictions.check(self.prediction_type)
         predictions.check(self.loss_type or self.prediction_type, "loss_type")

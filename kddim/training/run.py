@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from kddim import callbacks, data, runs
 from kddim.data import ImageDataset
@@ -50,8 +51,9 @@ def train(
     output = runs.check_run_output(output, overwrite)
     resolved = config.resolved()
     keras.utils.set_random_seed(resolved.seed % 2**32)
-    train_data, validation_data = _load(resolved)
-    model = _build(resolved, train_data)
+    train_data, validation_data = data.load(**resolved.arguments_of(data.load))
+    resolved = dataclasses.replace(resolved, channels=train_data.images.shape[3])
+    model = _build(resolved, train_data.images)
     log.info(
         "%s: %d training and %d validation images of %s; %s parameters",
         *(resolved.source, len(train_data.images), len(validation_data.images)),
@@ -87,57 +89,17 @@ def train(
     return output
 
 
-def _load(config: ResolvedConfig) -> tuple[ImageDataset, ImageDataset]:
-    return data.load(
-        config.source,
-        config.image_size,
-        config.batch_size,
-        channels=config.channels,
-        validation_split=config.validation_split,
-        repeats=config.repeats,
-        steps_per_epoch=config.steps_per_epoch,
-        flip=config.flip,
-        limit=config.limit,
-        seed=config.seed,
-    )
-
-
-def _build(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionModel:
-    height, width, channels = train_data.images.shape[1:]
-    model = DiffusionModel(
-        (height, width),
-        config.widths,
-        config.block_depth,
-        channels=channels,
-        schedule=config.schedule,
-        prediction_type=config.prediction_type,
-        loss_type=config.loss_type,
-        remat=config.remat,
-        ema=config.ema,
-        network=_network(config, (height, width), channels),
-        seed=config.seed,
-    )
-    model.normalizer.adapt(ImageDataset(train_data.images, 256))
+def _build(config: ResolvedConfig, images: np.ndarray) -> DiffusionModel:
+    network = None
+    if config.attention_levels or config.normalization != "batch":
+        # `DiffusionModel` has no such options.
+        network = residual_unet(**config.arguments_of(residual_unet))
+    model = DiffusionModel(**config.arguments_of(DiffusionModel.__init__), network=network)
+    model.normalizer.adapt(ImageDataset(images, 256))
     model.compile(
         optimizer=keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
     )
     return model
-
-
-def _network(
-    config: ResolvedConfig, image_size: tuple[int, int], channels: int
-) -> keras.Model | None:
-    """Return a UNet with the options that `DiffusionModel` does not have, if any is used."""
-    if not config.attention_levels and config.normalization == "batch":
-        return None
-    return residual_unet(
-        image_size,
-        config.widths,
-        config.block_depth,
-        channels=channels,
-        attention_levels=config.attention_levels,
-        normalization=config.normalization,
-    )
 
 
 def _callbacks(
@@ -172,19 +134,19 @@ def _kid_callback(
 
 def _remove_earlier_run(output: Path) -> None:
     """Remove the files of an earlier run, and no others, so that two runs do not mix."""
-    for name in (runs.MODEL, runs.CONFIG, "history.csv", "history.png"):
-        (output / name).unlink(missing_ok=True)
-    for picture in (output / runs.SAMPLES).glob("epoch_*.png"):
-        picture.unlink()
+    pictures = f"{runs.SAMPLES}/epoch_*.png"
+    for pattern in (runs.MODEL, runs.CONFIG, "history.csv", "history.png", pictures):
+        for path in output.glob(pattern):
+            path.unlink()
 
 
 def _write_config(
     output: Path, config: ResolvedConfig, model: DiffusionModel, found: dict[str, Any]
 ) -> None:
-    content: dict[str, Any] = {"training": dataclasses.asdict(config)}
-    content["training"]["channels"] = model.image_shape[2]
-    content["training"]["dtype"] = keras.config.dtype_policy().name
-    content["parameters"] = model.network.count_params()
+    content = {
+        "training": vars(config) | {"dtype": keras.config.dtype_policy().name},
+        "parameters": model.network.count_params(),
+    }
     write_json(output / runs.CONFIG, content | found | {"versions": runs.versions()})
 
 

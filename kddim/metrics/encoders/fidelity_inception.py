@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from kddim.backend import load_torch_state_dict
+from kddim.checks import check_choice
 from kddim.files import atomic_write
 from kddim.metrics.encoders.base import (
     SEEN,
@@ -61,15 +62,8 @@ def pt_inception(
     Raises:
         ValueError: If an option is unknown, or the file does not hold these weights.
     """
-    for value, known, what in (
-        (resize, tuple(RESIZES), "resize"),
-        (features, FEATURES, "features"),
-    ):
-        if value not in known:
-            raise ValueError(
-                f"Unknown {what}: expected one of {', '.join(map(repr, known))}. "
-                f"Received: {value!r}"
-            )
+    check_choice("resize", resize, tuple(RESIZES))
+    check_choice("features", features, FEATURES)
     arrays = None if weights is None else _read(weights)
     images = keras.Input((None, None, 3))
     seen = layers.Identity(name=SEEN)(_pixels(images, resize))

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from kddim import cache, names, registry
+from kddim import cache, files, names, registry
 from kddim.checks import reason_of
 from kddim.metrics.encoders.base import Encoder, from_model
 from kddim.metrics.encoders.keras_inception import check_inception_size
@@ -106,7 +106,7 @@ def remember_weights(weights: str | os.PathLike) -> str:
     found = cache.file_hash(weights)
     known = cache.cached_path("weights", found, ".json")
     place = os.path.abspath(weights)
-    if cache.read_json(known) != place:
+    if files.read_json(known) != place:
         cache.write_json(known, place)
     return found
 
@@ -133,7 +133,7 @@ def rebuild(
     arguments = dict(options)
     wanted = arguments.pop("weights_hash", None)
     if wanted:
-        weights = weights or cache.read_json(cache.cached_path("weights", wanted, ".json"))
+        weights = weights or files.read_json(cache.cached_path("weights", wanted, ".json"))
         if not weights or not Path(weights).is_file() or cache.file_hash(weights) != wanted:
             raise ValueError(
                 f"Expected the weights of {description} (hash {wanted}). Received: "
