@@ -1,7 +1,7 @@
 """Checks of arguments that several rooms share, and words for their error messages."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 
@@ -19,6 +19,24 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise ValueError(f"Expected `{name}` to be an int of at least {least}. Received: {value!r}")
     return int(value)
+
+
+def check_choice(kind: str, value: Any, known: Collection[Any]) -> Any:
+    """Return `value` if it is among `known`.
+
+    Args:
+        kind: Kind of value for the error message, such as "split".
+        value: The value.
+        known: Values allowed.
+
+    Raises:
+        ValueError: If `value` is another one.
+    """
+    if value not in known:
+        raise ValueError(
+            f"Unknown {kind}: expected one of {', '.join(map(repr, known))}. Received: {value!r}"
+        )
+    return value
 
 
 def check_image_size(image_size: Any) -> tuple[int, int]:

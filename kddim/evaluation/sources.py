@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kddim import data
+from kddim.checks import check_choice
 from kddim.images import take_images
 
 SPLITS = ("validation", "train", "all")
@@ -45,11 +46,7 @@ class RealImages:
     side: str = "real"
 
     def __post_init__(self):
-        if self.split not in SPLITS:
-            raise ValueError(
-                f"Unknown split: expected one of {', '.join(map(repr, SPLITS))}. "
-                f"Received: {self.split!r}"
-            )
+        check_choice("split", self.split, SPLITS)
         if self.image_shape is None and self.split != "all":
             raise ValueError(
                 "Expected the split 'all' for images at their own sizes. "
