@@ -93,12 +93,6 @@ class ImageMetric(keras.metrics.Metric):
             state.figures = self._estimator(*(side.feature_set() for side in state.sides))
         return state.figures
 
-    @property
-    def _counts(self) -> tuple[int, int]:
-        """Number of real and of generated images."""
-        real, generated = self._state.sides
-        return real.count, generated.count
-
     def _warn(self, remarks: list[str]) -> None:
         """Log remarks about the images and about the figure, each once until the next reset."""
         figures = self._figures

@@ -93,5 +93,5 @@ class KID(ImageMetric):
         """Encoder, estimator and numbers of images, without which a value has no meaning."""
         found = self._describe("KID", self._figures.words)
         if self._config["protocol"] == "standard":
-            found["subsets"] = self._figures.describe_parts(min(self._counts))
+            found["subsets"] = self._figures.describe_parts(self._figures.smaller)
         return found

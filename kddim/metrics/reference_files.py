@@ -78,13 +78,11 @@ def is_reference(path: Any) -> bool:
     Raises:
         ValueError: If it is an `.npz` file that cannot be read, such as a truncated one.
     """
-    if (
-        isinstance(path, (str, os.PathLike))
-        and Path(path).suffix == ".npz"
-        and Path(path).is_file()
-    ):
-        return _read(Path(path), lambda content: _ABOUT in content.files)
-    return False
+    if not isinstance(path, (str, os.PathLike)):
+        return False
+    path = Path(path)
+    is_file = path.suffix == ".npz" and path.is_file()
+    return is_file and _read(path, lambda content: _ABOUT in content.files)
 
 
 def estimator_of(path: str | os.PathLike) -> type[estimators.Estimator]:

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kddim.checks import check_choice
+
 
 @functools.lru_cache(maxsize=64)
 def resize_matrix(source: int, target: int, method: str) -> np.ndarray:
@@ -27,11 +29,7 @@ def resize_matrix(source: int, target: int, method: str) -> np.ndarray:
         ValueError: If the method is unknown.
     """
     methods = {"bicubic": _pillow, "bilinear": _pillow, "tensorflow1": _tensorflow1}
-    if method not in methods:
-        raise ValueError(
-            f"Unknown resizing: expected one of {', '.join(map(repr, methods))}. "
-            f"Received: {method!r}"
-        )
+    check_choice("resizing", method, methods)
     return methods[method](source, target, method).astype("float32")
 
 
