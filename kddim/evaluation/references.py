@@ -13,12 +13,7 @@ from kddim.metrics.encoders import Encoder
 from kddim.metrics.estimators import Estimator
 from kddim.metrics.feature_set import KEPT, collect_features
 from kddim.metrics.reference import Reference
-from kddim.metrics.reference_files import (
-    estimator_of,
-    is_reference,
-    load_reference,
-    save_reference,
-)
+from kddim.metrics.reference_files import is_reference, load_reference, save_reference
 from kddim.progress import show_batches
 
 log = logging.getLogger("kddim")
@@ -139,7 +134,7 @@ def make_reference(
             or a file was made with another encoder or protocol.
     """
     if is_reference(source):
-        return _from_file(source, encoder, weights, protocol)
+        return load_reference(source, encoder, weights, protocol)
     if num_images is not None and num_images < 4:
         raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
     images = RealImages(source, image_shape, split, num_images, **loading)
@@ -147,10 +142,3 @@ def make_reference(
     estimator = estimators.get(protocol or "unbiased")
     encode = estimator.encoder("auto" if encoder is None else encoder, None, weights)
     return Encoding(encode, estimator, batch_size, use_cache, verbose).reference_of(images)
-
-
-def _from_file(source: Any, encoder: Any, weights: Any, protocol: str | None) -> Reference:
-    if encoder is None:
-        return load_reference(source, None, weights, protocol)
-    estimator = estimators.get(protocol) if protocol else estimator_of(source)
-    return load_reference(source, estimator.encoder(encoder, None, weights), None, protocol)

@@ -131,14 +131,8 @@ def kernel_distance(
             f"({min(len(x), len(y))}). Received: subsets={subsets}, subset_size={subset_size}"
         )
     random = np.random.default_rng(seed % 2**64)
-    values = [
-        polynomial_mmd(
-            x[random.choice(len(x), subset_size, replace=False)],
-            y[random.choice(len(y), subset_size, replace=False)],
-            degree,
-            gamma,
-            coef,
-        )
-        for _ in range(subsets)
-    ]
+    values = []
+    for _ in range(subsets):
+        chosen = [side[random.choice(len(side), subset_size, replace=False)] for side in (x, y)]
+        values.append(polynomial_mmd(chosen[0], chosen[1], degree, gamma, coef))
     return float(np.mean(values)), float(np.std(values))
