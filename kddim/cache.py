@@ -43,21 +43,10 @@ def cached_path(kind: str, key: Any, suffix: str) -> Path:
     return cache_folder() / kind / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}{suffix}"
 
 
-def make_folder_of(path: Path) -> bool:
-    """Create the folder of a cache entry, and return True if that was possible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        log.info("nothing is cached: %s", error)
-        return False
-    return True
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file in the cache. A cache that cannot be written to is only logged."""
-    if not make_folder_of(path):
-        return
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(path, content)
     except OSError as error:
         log.info("nothing is cached: %s", error)

@@ -1,7 +1,7 @@
 """Scores of models and of sets of images, with their protocols."""
 
 from kddim.evaluation.comparison import compare
-from kddim.evaluation.references import make_reference, reference_of
+from kddim.evaluation.references import make_reference
 from kddim.evaluation.scoring import evaluate
 from kddim.evaluation.sources import SPLITS, RealImages, real_images
 from kddim.metrics.reference import Reference
@@ -17,5 +17,4 @@ __all__ = [
     "evaluate",
     "make_reference",
     "real_images",
-    "reference_of",
 ]

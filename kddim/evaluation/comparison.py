@@ -54,7 +54,6 @@ def compare(
     # A file of statistics decides the encoder of the other side, and so comes first.
     order = sorted([("first", first), ("second", second)], key=lambda s: not is_reference(s[1]))
     for name, source in order:
-        own: dict[str, Any] = {} if is_reference(source) else {"side": f"{name} set's"}
         sides[name] = made = make_reference(
             source,
             None,
@@ -63,7 +62,7 @@ def compare(
             protocol=protocol,
             num_images=num_images,
             split="all",
-            **own,
+            side=f"{name} set's",
             **options,
         )
         encoder, weights, protocol = made.encoder, None, made.estimator.name

@@ -33,6 +33,7 @@ def search_neighbours(
         Numbers by name, as `copying` returns them, and `training_images_searched`. Only the
         latter if there are too few validation images.
     """
+    source: Any = real.images
     training: Any = real.part("train", None)
     searched = len(training.features)
     if searched < training.count:
@@ -42,25 +43,14 @@ def search_neighbours(
         )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     features = generated.features, training.features
-    draw_neighbours(path, images[: len(features[0])], _training_pixels(real, searched), features)
+    pixels = dataclasses.replace(source, split="train", num_images=None).arrays[0]
+    draw_neighbours(path, images[: len(features[0])], pixels[:searched], features)
     found: dict[str, float] = {"training_images_searched": searched}
-    held_out = _held_out(real)
+    held_out = real.part("validation", source.num_images, least=8)
     if held_out is None:
         log.warning("there are too few validation images to tell whether the model copies")
         return found
     return found | copying(generated.features, held_out.features, training.features)
-
-
-def _training_pixels(real: RealParts, number: int) -> np.ndarray:
-    images: Any = real.images
-    return dataclasses.replace(images, split="train", num_images=None).arrays[0][:number]
-
-
-def _held_out(real: RealParts) -> Any:
-    images: Any = real.images
-    if images.split == "validation":
-        return real.reference
-    return real.part("validation", images.num_images, least=8)
 
 
 def copying(generated: np.ndarray, held_out: np.ndarray, training: np.ndarray) -> dict[str, float]:

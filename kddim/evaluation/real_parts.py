@@ -3,12 +3,12 @@
 import dataclasses
 from typing import Any
 
-from kddim.evaluation.references import make_reference, reference_of
+from kddim.evaluation.references import Encoding, make_reference
 from kddim.evaluation.sources import RealImages
 from kddim.metrics.reference import Reference
 from kddim.metrics.reference_files import is_reference
 
-_LOADING = ("validation_split", "limit", "data_seed")
+_LOADING = ("split", "validation_split", "limit", "data_seed")
 _RUNNING = ("batch_size", "use_cache", "verbose")
 
 
@@ -24,8 +24,8 @@ class RealParts:
     Attributes:
         images: Real images of the reference. None if the source is a `Reference` or a file of
             statistics, which have no other parts.
-        use_cache: True if features may be read from the cache and written to it.
         reference: Reference of the images.
+        encoding: How the images of the reference and of other parts are encoded.
     """
 
     def __init__(
@@ -36,16 +36,15 @@ class RealParts:
         options: dict[str, Any],
     ):
         self.images: RealImages | None = None
-        self.use_cache = options.get("use_cache", True)
-        self._running = {key: options[key] for key in _RUNNING if key in options}
         if isinstance(source, Reference):
             self.reference = source
-            return
-        if not is_reference(source):
-            loading = {key: options[key] for key in _LOADING if key in options}
-            split = options.get("split", "validation")
-            self.images = RealImages(source, image_shape, split, num_images, **loading)
-        self.reference = make_reference(source, image_shape, num_images=num_images, **options)
+        else:
+            if not is_reference(source):
+                loading = {key: options[key] for key in _LOADING if key in options}
+                self.images = RealImages(source, image_shape, num_images=num_images, **loading)
+            self.reference = make_reference(source, image_shape, num_images=num_images, **options)
+        running = {key: options[key] for key in _RUNNING if key in options}
+        self.encoding = Encoding(self.reference.encoder, self.reference.estimator, **running)
 
     def part(self, split: str, num_images: int | None, least: int = 1) -> Reference | None:
         """Return the reference of another part of the source, made by the same encoder.
@@ -61,10 +60,9 @@ class RealParts:
         if self.images is None:
             return None
         images = dataclasses.replace(self.images, split=split, num_images=num_images)
-        if len(images) < least:
-            return None
-        encoder, estimator = self.reference.encoder, self.reference.estimator
-        return reference_of(images, encoder, estimator, **self._running)
+        if images == self.images:
+            return self.reference
+        return self.encoding.reference_of(images) if len(images) >= least else None
 
     def opposite(self) -> Reference | None:
         """Return images that the reference does not hold, as many of them, if there are any."""

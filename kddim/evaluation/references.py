@@ -13,15 +13,87 @@ from kddim.metrics.encoders import Encoder
 from kddim.metrics.estimators import Estimator
 from kddim.metrics.feature_set import KEPT, collect_features
 from kddim.metrics.reference import Reference
-from kddim.metrics.reference_files import (
-    estimator_of,
-    is_reference,
-    load_reference,
-    save_reference,
-)
+from kddim.metrics.reference_files import is_reference, load_reference, save_reference
 from kddim.progress import show_batches
 
 log = logging.getLogger("kddim")
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """How real images are encoded into references, and whether these are cached.
+
+    Args:
+        encoder: Encoder of the images.
+        estimator: Estimator of KID and FID.
+        batch_size: Number of images that are encoded at once.
+        use_cache: If true, the features are read from the cache, or written to it.
+        verbose: 1 draws a progress bar, 0 does not.
+    """
+
+    encoder: Encoder
+    estimator: type[Estimator] = estimators.Unbiased
+    batch_size: int = 64
+    use_cache: bool = True
+    verbose: int = 0
+
+    def reference_of(self, images: RealImages) -> Reference:
+        """Return the reference of real images, from the cache if it is there.
+
+        Args:
+            images: Real images.
+        """
+        # An encoder without options has no name to find its features by.
+        named = self.encoder.options is not None
+        path = self._cached_path(images) if self.use_cache and named else None
+        kept = self._from_cache(path, images) if path and path.is_file() else None
+        if kept:
+            return kept
+        reference = self._encode(images)
+        if path:
+            try:
+                save_reference(reference, path)
+                log.info("features of %s written to %s", images.words, path)
+            except OSError as error:
+                log.info("nothing is cached: %s", error)
+        return reference
+
+    def _encode(self, images: RealImages) -> Reference:
+        words = f"encoding {len(images):,} images ({images.words}) with {self.encoder.description}"
+        with show_batches(words, len(images), self.verbose) as advance:
+            batches = images.batches(self.batch_size)
+            found = collect_features(self.encoder, batches, images.side, self.batch_size, advance)
+        if found.count < 4:
+            raise ValueError(
+                f"Expected at least 4 real images. Received: {found.count} ({images.words})"
+            )
+        description = {
+            "image_size": found.image_size,
+            "real_images": found.count,
+            "real": images.words,
+        }
+        return Reference(self.encoder, found, description, self.estimator)
+
+    def _cached_path(self, images: RealImages) -> Path:
+        key = {
+            "images": images.key(),
+            "encoder": dict(self.encoder.options or {}),
+            "protocol": self.estimator.name,
+            "kept": KEPT,
+        }
+        return cache.cached_path("references", key, ".npz")
+
+    def _from_cache(self, path: Path, images: RealImages) -> Reference | None:
+        try:
+            reference = load_reference(path, self.encoder)
+        except ValueError as error:
+            log.info("a file of the cache cannot be used and is made anew: %s", error)
+            return None
+        log.info("features of %s read from the cache: %s", images.words, path)
+        # The same images may have been encoded under another name.
+        return dataclasses.replace(
+            reference, description=reference.description | {"real": images.words}
+        )
 
 
 def make_reference(
@@ -62,103 +134,11 @@ def make_reference(
             or a file was made with another encoder or protocol.
     """
     if is_reference(source):
-        return _from_file(source, encoder, weights, protocol)
+        return load_reference(source, encoder, weights, protocol)
     if num_images is not None and num_images < 4:
         raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
     images = RealImages(source, image_shape, split, num_images, **loading)
     images.check_source()
     estimator = estimators.get(protocol or "unbiased")
     encode = estimator.encoder("auto" if encoder is None else encoder, None, weights)
-    return reference_of(
-        images, encode, estimator, batch_size=batch_size, use_cache=use_cache, verbose=verbose
-    )
-
-
-def _from_file(source: Any, encoder: Any, weights: Any, protocol: str | None) -> Reference:
-    if encoder is None:
-        return load_reference(source, None, weights, protocol)
-    estimator = estimators.get(protocol) if protocol else estimator_of(source)
-    return load_reference(source, estimator.encoder(encoder, None, weights), None, protocol)
-
-
-def reference_of(
-    images: RealImages,
-    encoder: Encoder,
-    estimator: type[Estimator] = estimators.Unbiased,
-    *,
-    batch_size: int = 64,
-    use_cache: bool = True,
-    verbose: int = 0,
-) -> Reference:
-    """Return the reference of real images, from the cache if it is there.
-
-    Args:
-        images: Real images.
-        encoder: Encoder of the images.
-        estimator: Estimator of KID and FID.
-        batch_size: Number of images that are encoded at once.
-        use_cache: If true, the features are read from the cache, or written to it.
-        verbose: 1 draws a progress bar, 0 does not.
-    """
-    path = _cached_path(images, encoder, estimator) if use_cache else None
-    kept = _from_cache(path, images, encoder) if path else None
-    if kept:
-        return kept
-    reference = _encode(images, encoder, estimator, batch_size, verbose)
-    if path and cache.make_folder_of(path):
-        try:
-            log.info("features of %s written to %s", images.words, save_reference(reference, path))
-        except OSError as error:
-            log.info("nothing is cached: %s", error)
-    return reference
-
-
-def _encode(
-    images: RealImages,
-    encoder: Encoder,
-    estimator: type[Estimator],
-    batch_size: int,
-    verbose: int,
-) -> Reference:
-    words = f"encoding {len(images):,} images ({images.words}) with {encoder.description}"
-    with show_batches(words, len(images), verbose) as advance:
-        batches = images.batches(batch_size)
-        found = collect_features(encoder, batches, images.side, batch_size, advance)
-    if found.count < 4:
-        raise ValueError(
-            f"Expected at least 4 real images. Received: {found.count} ({images.words})"
-        )
-    description = {
-        "image_size": found.image_size,
-        "real_images": found.count,
-        "real": images.words,
-    }
-    return Reference(encoder, found, description, estimator)
-
-
-def _cached_path(images: RealImages, encoder: Encoder, estimator: type[Estimator]) -> Path | None:
-    """Return the path of the cached features, or None for an encoder without a name."""
-    if encoder.options is None:
-        return None
-    key = {
-        "images": images.key(),
-        "encoder": dict(encoder.options),
-        "protocol": estimator.name,
-        "kept": KEPT,
-    }
-    return cache.cached_path("references", key, ".npz")
-
-
-def _from_cache(path: Path, images: RealImages, encoder: Encoder) -> Reference | None:
-    if not path.is_file():
-        return None
-    try:
-        reference = load_reference(path, encoder)
-    except ValueError as error:
-        log.info("a file of the cache cannot be used and is made anew: %s", error)
-        return None
-    log.info("features of %s read from the cache: %s", images.words, path)
-    # The same images may have been encoded under another name.
-    return dataclasses.replace(
-        reference, description=reference.description | {"real": images.words}
-    )
+    return Encoding(encode, estimator, batch_size, use_cache, verbose).reference_of(images)

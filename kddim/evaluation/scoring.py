@@ -86,7 +86,8 @@ def evaluate(
     log.info("comparing the features: %s", ", ".join(metrics))
     result = reference.report(generated, metrics)
     if floor:
-        result["floor"] = floor_of(reference, real.opposite(), metrics, use_cache=real.use_cache)
+        use_cache = real.encoding.use_cache
+        result["floor"] = floor_of(reference, real.opposite(), metrics, use_cache=use_cache)
     if neighbours is not None:
         result |= search_neighbours(neighbours, real, generated, np.concatenate(kept))
     result["protocol"] |= recipe.describe(model.schedule)

@@ -62,18 +62,13 @@ class Estimator:
         size = self.subset_size(self._kept)
         if size < 2:
             return float("nan"), float("nan")
-        return kernel_distance(
-            self.real.features,
-            self.generated.features,
-            subsets=SUBSETS,
-            subset_size=size,
-            **self.kernel,
-        )
+        options = {"subsets": SUBSETS, "subset_size": size} | self.kernel
+        return kernel_distance(self.real.features, self.generated.features, **options)
 
     @functools.cached_property
     def fid(self) -> float:
         """Fréchet distance of the features of all images. NaN if a set has fewer than two."""
-        if self._smaller < 2:
+        if self.smaller < 2:
             return float("nan")
         return frechet_distance(self.real.summary, self.generated.summary)
 
@@ -99,15 +94,16 @@ class Estimator:
     def fid_remarks(self) -> list[str]:
         """Sentences about anything that makes this FID unreliable."""
         wanted = max(FEW, self.generated.features.shape[1])
-        if not 2 <= self._smaller < wanted:
+        if not 2 <= self.smaller < wanted:
             return []
         return [
-            f"FID of {self._smaller:,} images is biased upwards: take at least {wanted:,} a "
+            f"FID of {self.smaller:,} images is biased upwards: take at least {wanted:,} a "
             "side, or KID, and compare only values of equally many images"
         ]
 
     @property
-    def _smaller(self) -> int:
+    def smaller(self) -> int:
+        """Number of images of the smaller set."""
         return min(self.real.count, self.generated.count)
 
     @property
@@ -224,12 +220,8 @@ class Example(Estimator):
         return f"{smaller // size} batches of {size}"
 
 
-KID_ESTIMATORS: dict[str, type[Estimator]] = {
-    "unbiased": Unbiased,
-    "example": Example,
-    "standard": Standard,
-}
 FID_ESTIMATORS: dict[str, type[Estimator]] = {"example": Example, "standard": Standard}
+KID_ESTIMATORS: dict[str, type[Estimator]] = {"unbiased": Unbiased} | FID_ESTIMATORS
 
 
 def get(name: Any, known: dict[str, type[Estimator]] = KID_ESTIMATORS) -> type[Estimator]:

@@ -71,8 +71,7 @@ class FeatureAccumulator:
         self._rest = FeatureStatistics()
         self._batches: list[int] = []
         self._digest = hashlib.sha256()
-        self._smallest: tuple[int, ...] = ()
-        self._largest: tuple[int, ...] = ()
+        self._sizes: set[tuple[int, ...]] = set()
         self._example: np.ndarray | None = None
         self._alike, self._brightest = True, 0.0
 
@@ -118,10 +117,12 @@ class FeatureAccumulator:
 
     def remarks(self) -> list[str]:
         """Return sentences about anything odd in the images so far."""
-        found = []
-        if self.count > 1 and self._alike and self._example is not None:
+        found: list[str] = []
+        if self._example is None:
+            return found
+        if self.count > 1 and self._alike:
             found.append(f"all {self.count:,} {self.side} images are alike")
-        if self._example is not None and self._brightest < 1 / 64:
+        if self._brightest < 1 / 64:
             found.append(
                 f"no pixel of the {self.side} images exceeds {self._brightest:.4f} of [0, 1]: "
                 "were they divided by 255 twice?"
@@ -129,9 +130,7 @@ class FeatureAccumulator:
         return found
 
     def _look_at(self, images: np.ndarray) -> None:
-        size = images.shape[1:3]
-        self._smallest = tuple(map(min, self._smallest or size, size))
-        self._largest = tuple(map(max, self._largest or size, size))
+        self._sizes.add(images.shape[1:3])
         self._brightest = max(self._brightest, float(images.max()))
         if self._example is None:
             self._example = images[0].copy()
@@ -140,8 +139,9 @@ class FeatureAccumulator:
             self._alike = same_size and bool(np.abs(images - self._example).max() < 0.5 / 255)
 
     def _image_size(self) -> str:
-        smallest, largest = ("x".join(map(str, size)) for size in (self._smallest, self._largest))
-        return smallest if smallest == largest else f"{smallest} to {largest}"
+        sides = list(zip(*self._sizes))
+        bounds = ["x".join(str(bound(side)) for side in sides) for bound in (min, max)]
+        return " to ".join(dict.fromkeys(bounds))
 
     def _empty_pool(self) -> None:
         # Each update of the statistics costs several (d, d) matrices: not one per small batch.

@@ -102,32 +102,6 @@ class FeatureStatistics:
             merged._absorb(part)
         return merged
 
-    def without(self, part: "FeatureStatistics") -> "FeatureStatistics":
-        """Return the statistics without a part of the features, the inverse of `merge`.
-
-        The subtraction loses digits if the part is large, so that it may hold at most half of
-        the features.
-
-        Args:
-            part: Statistics of the features to leave out.
-
-        Raises:
-            ValueError: If the part holds more than half of the features, or the widths differ.
-        """
-        if 2 * part.count > self.count:
-            raise ValueError(
-                f"Expected a part of at most half of the {self.count} features. "
-                f"Received: {part.count}. Merge the others instead."
-            )
-        if not part.count:
-            return FeatureStatistics().merge(self)
-        self._check_width(part)
-        count = self.count - part.count
-        shift = part.mean - self.mean
-        between = self.count * part.count / count * np.outer(shift, shift)
-        mean = self.mean - part.count / count * shift
-        return FeatureStatistics()._set(count, mean, self._scatter - part._scatter - between)
-
     @property
     def covariance(self) -> np.ndarray:
         """Unbiased covariance, float64 `(d, d)`.
@@ -145,21 +119,17 @@ class FeatureStatistics:
         if not other.count:
             return
         if not self.count:
-            self._set(other.count, other.mean.copy(), other._scatter.copy())
-            return
-        self._check_width(other)
+            self.mean, self._scatter = np.zeros_like(other.mean), np.zeros_like(other._scatter)
+        if len(self.mean) != len(other.mean):
+            raise ValueError(
+                f"Expected statistics of {len(self.mean)} features. Received: {len(other.mean)}"
+            )
         count = self.count + other.count
         shift = other.mean - self.mean
         self._scatter += other._scatter
         self._scatter += np.outer(shift * (self.count * other.count / count), shift)
         self.mean += other.count / count * shift
         self.count = count
-
-    def _check_width(self, other: "FeatureStatistics") -> None:
-        if len(self.mean) != len(other.mean):
-            raise ValueError(
-                f"Expected statistics of {len(self.mean)} features. Received: {len(other.mean)}"
-            )
 
     def _set(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> "FeatureStatistics":
         self.count, self.mean, self._scatter = count, mean, scatter

@@ -95,10 +95,10 @@ class FID(ImageMetric):
         images, as in `frechet_deviation`. NaN with one group, or with fewer generated images
         than twice the groups.
         """
-        groups, (real, generated) = self._config["groups"], self._counts
-        if groups < 2 or real < 2 or generated < 2 * groups:
+        groups, figures = self._config["groups"], self._figures
+        if groups < 2 or figures.real.count < 2 or figures.generated.count < 2 * groups:
             return float("nan")
-        return self._figures.fid_error(groups)
+        return figures.fid_error(groups)
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Fréchet distance between sets of features with its standard error, in float64 NumPy."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,8 +45,7 @@ def frechet_distance(real: Any, generated: Any) -> float:
         ValueError: If a set has fewer than two features, the widths differ, or a value is not
             finite.
     """
-    a, b = _sides(real, generated)
-    return _distance(a, b, _nuclear_norm(a.root.T @ b.root))
+    return _distance(_gaussian(real, "real"), _gaussian(generated, "generated"))
 
 
 def frechet_deviation(real: Any, generated: Any, groups: int = 10, *, seed: int = 0) -> float:
@@ -61,9 +59,8 @@ def frechet_deviation(real: Any, generated: Any, groups: int = 10, *, seed: int 
 
     Args:
         real: Features of real images, `(n, d)`, or their `FeatureStatistics`.
-        generated: Features of generated images, `(m, d)`, or a sequence of the
-            `FeatureStatistics` of each group.
-        groups: Number of groups that features are dealt to at random, at least 2.
+        generated: Features of generated images, `(m, d)`.
+        groups: Number of groups that the generated features are dealt to at random, at least 2.
         seed: Seed of the dealing.
 
     Returns:
@@ -73,96 +70,37 @@ def frechet_deviation(real: Any, generated: Any, groups: int = 10, *, seed: int 
         ValueError: If there are fewer than 2 groups, or fewer than 2 features without one of
             them.
     """
-    if isinstance(generated, Sequence) and all(
-        isinstance(group, FeatureStatistics) for group in generated
-    ):
-        rests = _rests_of_statistics(generated)
-    else:
-        rests = _rests_of_features(np.asarray(generated), groups, seed)
-    fixed = _gaussian(real, "real")
-    values = [_distance_to(fixed, rest) for rest in rests]
-    return float(np.sqrt((len(values) - 1) * np.var(values)))
-
-
-def _rests_of_features(features: np.ndarray, groups: int, seed: int) -> Any:
-    """Return the features without each group, one group at a time."""
+    features = np.asarray(generated)
     if features.ndim != 2:
         raise ValueError(
-            "Expected generated features (n, d), or the FeatureStatistics of each group: those "
-            f"of all cannot be taken apart. Received: shape {features.shape}"
+            "Expected generated features (n, d), since their statistics cannot be taken apart. "
+            f"Received: shape {features.shape}"
         )
-    _check_groups(groups, len(features))
-    order = np.random.default_rng(seed).permutation(len(features))
-    parts = [features[order[group::groups]] for group in range(groups)]
-    if len(features) > features.shape[1]:
-        return _rests_of_statistics([FeatureStatistics(part) for part in parts])
-    return [np.concatenate(parts[:g] + parts[g + 1 :]) for g in range(groups)]
-
-
-def _rests_of_statistics(parts: Sequence[FeatureStatistics]) -> Any:
-    """Return an iterator over the statistics without each group, since each is a large matrix."""
-    parts = [part for part in parts if part.count]
-    _check_groups(len(parts), sum(part.count for part in parts))
-    whole = FeatureStatistics()
-    for part in parts:
-        whole = whole.merge(part)
-    return (_rest(whole, parts, g) for g in range(len(parts)))
-
-
-def _rest(
-    whole: FeatureStatistics, parts: Sequence[FeatureStatistics], g: int
-) -> FeatureStatistics:
-    if 2 * parts[g].count <= whole.count:
-        return whole.without(parts[g])
-    rest = FeatureStatistics()
-    for part in [*parts[:g], *parts[g + 1 :]]:
-        rest = rest.merge(part)
-    return rest
-
-
-def _check_groups(groups: int, count: int) -> None:
+    count = len(features)
     if groups < 2 or count - -(-count // groups) < 2:
         raise ValueError(
             "Expected at least 2 groups, and 2 features where one is left out. "
             f"Received: {groups} groups of {count} features"
         )
+    fixed = _gaussian(real, "real")
+    order = np.random.default_rng(seed).permutation(count)
+    groups = min(groups, count)  # groups beyond that are empty
+    values = [
+        _distance(fixed, _gaussian(np.delete(features, order[g::groups], axis=0), "generated"))
+        for g in range(groups)
+    ]
+    return float(np.sqrt((groups - 1) * np.var(values)))
 
 
-def _distance_to(fixed: _Gaussian, rest: Any) -> float:
-    """Return the distance of features or statistics to a fixed Gaussian.
-
-    The trace is computed as the sum of the roots of the eigenvalues of `L_1' C_2 L_1`, which
-    saves computing a root of `C_2`. Its errors, up to 1e-8 of the traces, do not matter to a
-    standard error.
-    """
-    if not isinstance(rest, FeatureStatistics):
-        other = _gaussian(rest, "generated")
-        return _distance(fixed, other, _nuclear_norm(fixed.root.T @ other.root))
-    covariance = rest.covariance
-    _check_widths(fixed, rest.mean)
-    values = np.linalg.eigvalsh(fixed.root.T @ covariance @ fixed.root)
-    values = _positive(values, rest.count - 1)
-    other = _Gaussian(rest.mean, float(np.trace(covariance)), fixed.root)
-    return _distance(fixed, other, float(np.sqrt(values).sum()))
-
-
-def _distance(a: _Gaussian, b: _Gaussian, root_trace: float) -> float:
-    shift = a.mean - b.mean
-    return max(0.0, float(shift @ shift + a.trace + b.trace - 2.0 * root_trace))
-
-
-def _sides(real: Any, generated: Any) -> tuple[_Gaussian, _Gaussian]:
-    a, b = _gaussian(real, "real"), _gaussian(generated, "generated")
-    _check_widths(a, b.mean)
-    return a, b
-
-
-def _check_widths(fixed: _Gaussian, mean: np.ndarray) -> None:
-    if len(fixed.mean) != len(mean):
+def _distance(a: _Gaussian, b: _Gaussian) -> float:
+    if len(a.mean) != len(b.mean):
         raise ValueError(
             "Expected two sets of features of one width. "
-            f"Received: real {len(fixed.mean)}, generated {len(mean)}"
+            f"Received: real {len(a.mean)}, generated {len(b.mean)}"
         )
+    shift = a.mean - b.mean
+    root_trace = np.linalg.svd(a.root.T @ b.root, compute_uv=False).sum()
+    return max(0.0, float(shift @ shift + a.trace + b.trace - 2.0 * root_trace))
 
 
 def _gaussian(features: Any, side: str) -> _Gaussian:
@@ -196,8 +134,10 @@ def _root(covariance: np.ndarray, rank: int) -> np.ndarray:
     root = _cholesky(covariance) if rank >= len(covariance) else None
     if root is None:
         values, vectors = np.linalg.eigh(covariance)
-        values = _positive(values, rank)
-        root = vectors[:, len(covariance) - len(values) :] * np.sqrt(values)
+        # Roots of rounding errors would add up: 1e-16 becomes 1e-8, two thousand times.
+        noise = min(rank, len(values)) * np.finfo("float64").eps * max(values[-1], 0.0)
+        kept = (values > noise) & (np.arange(len(values)) >= len(values) - rank)
+        root = vectors[:, kept] * np.sqrt(values[kept])
     return root
 
 
@@ -208,20 +148,3 @@ def _cholesky(covariance: np.ndarray) -> np.ndarray | None:
     except np.linalg.LinAlgError:
         return None
     return root if np.diag(root).min() ** 2 > 1e-10 * np.diag(covariance).max() else None
-
-
-def _positive(values: np.ndarray, rank: int) -> np.ndarray:
-    """Return ascending eigenvalues of a covariance without those that are rounding errors.
-
-    The roots of rounding errors would add up: 1e-16 becomes 1e-8, two thousand times.
-    """
-    values = values[max(0, len(values) - rank) :]
-    noise = len(values) * np.finfo("float64").eps * max(values[-1], 0.0)
-    return values[values > noise]
-
-
-def _nuclear_norm(matrix: np.ndarray) -> float:
-    """Return the sum of the singular values."""
-    if not matrix.size:
-        return 0.0
-    return float(np.linalg.svd(matrix, compute_uv=False).sum())

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -22,22 +22,16 @@ class ImageMetric(keras.metrics.Metric):
         estimator: Class of the estimator.
         config: Arguments of the constructor of the subclass, by name, with at least `encoder`,
             `image_size` and `name`.
-        kernel: Options of the kernel of KID.
-        kept: Number of images whose features are kept. None is `KEPT`.
+        **kernel: Options of the kernel of KID.
     """
 
-    def __init__(
-        self,
-        estimator: type[Estimator],
-        config: dict[str, Any],
-        kernel: dict[str, Any] | None = None,
-        kept: int | None = None,
-    ):
+    _kept: ClassVar[int | None] = None  # number of images whose features are kept, or `KEPT`
+
+    def __init__(self, estimator: type[Estimator], config: dict[str, Any], **kernel: Any):
         super().__init__(name=config["name"])
         self._config = config
-        self._estimator = functools.partial(estimator, **(kernel or {}))
+        self._estimator = functools.partial(estimator, **kernel)
         self._encoder = estimator.encoder(config["encoder"], config["image_size"])
-        self._kept = kept
         self.reset_state()
 
     def update_state(
@@ -56,18 +50,18 @@ class ImageMetric(keras.metrics.Metric):
         if sample_weight is not None:
             raise ValueError("Expected no sample_weight: every image weighs the same.")
         # Both sides are encoded before either is counted.
-        encoded = [
-            None if batch is None else encode_batch(self._encoder, batch)
-            for batch in (real_images, generated_images)
-        ]
-        self._check(*(None if found is None else found[1] for found in encoded))
-        for side, found in zip(self._state.sides, encoded):
-            if found is not None:
-                side.add(*found)
+        encoded = {
+            side: encode_batch(self._encoder, batch)
+            for side, batch in zip(self._state.sides, (real_images, generated_images))
+            if batch is not None
+        }
+        self._check([features for _, features in encoded.values()])
+        for side, found in encoded.items():
+            side.add(*found)
         self._state.figures = None
 
-    def _check(self, real: np.ndarray | None, generated: np.ndarray | None) -> None:
-        """Raise ValueError if a batch of features does not suit the estimator."""
+    def _check(self, features: list[np.ndarray]) -> None:
+        """Raise ValueError if the features of the sets that are given do not suit the estimator."""
 
     def reset_state(self) -> None:
         """Forget all images."""
@@ -92,12 +86,6 @@ class ImageMetric(keras.metrics.Metric):
         if state.figures is None:
             state.figures = self._estimator(*(side.feature_set() for side in state.sides))
         return state.figures
-
-    @property
-    def _counts(self) -> tuple[int, int]:
-        """Number of real and of generated images."""
-        real, generated = self._state.sides
-        return real.count, generated.count
 
     def _warn(self, remarks: list[str]) -> None:
         """Log remarks about the images and about the figure, each once until the next reset."""

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from kddim.metrics.feature_checks import check_features
+from kddim.metrics.kernel_distance import PolynomialKernel
 
-_ENTRIES = 1 << 24  # largest number of entries of the kernel matrix in memory: 134 MB
+_KERNEL = PolynomialKernel()
 
 
 def mmd_with_error(
@@ -35,51 +36,31 @@ def mmd_with_error(
             finite.
     """
     x, y = check_features(real, generated)
-    groups = max(2, min(groups, min(len(x), len(y)) // 2))
+    fewest = min(len(x), len(y))
+    groups = max(2, min(groups, fewest // 2))
     random = np.random.default_rng(seed)
     parts = [
         np.array_split(features[random.permutation(len(features))], groups) for features in (x, y)
     ]
-    sums = _Sums(parts[0], parts[1])
-    if min(len(x), len(y)) < 4:
-        return sums.estimate(None), float("nan")
-    values = [sums.estimate(group) for group in range(groups)]
-    return sums.estimate(None), float(np.sqrt((groups - 1) * np.var(values)))
+    counts = np.array([[len(part) for part in side] for side in parts])
+    within = [_sums(side, side) for side in parts]
+    for sums, side in zip(within, parts):
+        sums[np.diag_indices(groups)] -= [_KERNEL.diagonal_sum(part) for part in side]
+    between = _sums(*parts)
 
+    def estimate(kept: np.ndarray) -> float:
+        n, m = counts[:, kept].sum(1)
+        square = np.ix_(kept, kept)
+        means = [sums[square].sum() / (k * (k - 1.0)) for sums, k in zip(within, (n, m))]
+        return float(means[0] + means[1] - 2.0 * between[square].sum() / (n * m))
 
-class _Sums:
-    """Sums of the kernel between groups, from which every estimate follows."""
-
-    def __init__(self, real: list[np.ndarray], generated: list[np.ndarray]):
-        self.counts = np.array([[len(part) for part in side] for side in (real, generated)])
-        self.within = [_sums(side, side) for side in (real, generated)]
-        self.between = _sums(real, generated)
-        for side, sums in zip((real, generated), self.within):
-            sums[np.diag_indices(len(side))] -= [_diagonal(part) for part in side]
-
-    def estimate(self, without: int | None) -> float:
-        """Return the estimate without one group of either set, or with all if it is None."""
-        keep = np.array([group != without for group in range(self.counts.shape[1])])
-        n, m = self.counts[:, keep].sum(1)
-        square = np.ix_(keep, keep)
-        within = [
-            sums[square].sum() / (count * (count - 1.0)) for sums, count in zip(self.within, (n, m))
-        ]
-        return float(within[0] + within[1] - 2.0 * self.between[square].sum() / (n * m))
+    value = estimate(np.arange(groups))
+    if fewest < 4:
+        return value, float("nan")
+    values = [estimate(np.delete(np.arange(groups), group)) for group in range(groups)]
+    return value, float(np.sqrt((groups - 1) * np.var(values)))
 
 
 def _sums(a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
     """Return the sums of the kernel over all pairs of a group of `a` with a group of `b`."""
-    found = np.zeros((len(a), len(b)))
-    for row, part in enumerate(a):
-        for column, other in enumerate(b):
-            step = max(1, _ENTRIES // len(other))
-            for start in range(0, len(part), step):
-                base = part[start : start + step] @ other.T / other.shape[1] + 1.0
-                found[row, column] += np.sum(base * base * base)
-    return found
-
-
-def _diagonal(part: np.ndarray) -> float:
-    base = np.einsum("ij,ij->i", part, part) / part.shape[1] + 1.0
-    return float(np.sum(base**3))
+    return np.array([[_KERNEL.sum(part, other) for other in b] for part in a])

@@ -46,6 +46,8 @@ class KID(ImageMetric):
         >>> print(kid.result(), kid.deviation(), kid.protocol)
     """
 
+    _kept = sys.maxsize
+
     def __init__(
         self,
         encoder: Any = "inception_v3",
@@ -57,17 +59,15 @@ class KID(ImageMetric):
         coef: float = 1.0,
         name: str = "kid",
     ):
-        kernel = {"degree": degree, "gamma": gamma, "coef": coef}
+        kernel: dict[str, Any] = {"degree": degree, "gamma": gamma, "coef": coef}
         config = {"encoder": encoder, "image_size": image_size, "protocol": protocol}
-        super().__init__(
-            estimators.get(protocol), config | kernel | {"name": name}, kernel, kept=sys.maxsize
-        )
+        super().__init__(estimators.get(protocol), config | kernel | {"name": name}, **kernel)
 
-    def _check(self, real: np.ndarray | None, generated: np.ndarray | None) -> None:
+    def _check(self, features: list[np.ndarray]) -> None:
         if self._config["protocol"] == "example":
-            if real is None or generated is None:
+            if len(features) < 2:
                 raise ValueError('Expected both sets of images with the protocol "example".')
-            check_features(real, generated)
+            check_features(features[0], features[1])
 
     def result(self) -> float:
         """Return the estimate, or NaN if there are too few images.
@@ -93,5 +93,5 @@ class KID(ImageMetric):
         """Encoder, estimator and numbers of images, without which a value has no meaning."""
         found = self._describe("KID", self._figures.words)
         if self._config["protocol"] == "standard":
-            found["subsets"] = self._figures.describe_parts(min(self._counts))
+            found["subsets"] = self._figures.describe_parts(self._figures.smaller)
         return found

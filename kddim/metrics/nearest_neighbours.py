@@ -31,8 +31,8 @@ def nearest_neighbours(queries: Any, references: Any, k: int = 1) -> tuple[np.nd
     queries, references = check_features(queries, references, ("queries", "references"), 1)
     check_neighbours(k, len(references), "references")
     found = [_smallest(block, k) for _, block in distance_blocks(queries, references)]
-    indices = np.concatenate([i for i, _ in found])
-    return indices, np.sqrt(np.concatenate([squares for _, squares in found]))
+    indices, squares = map(np.concatenate, zip(*found))
+    return indices, np.sqrt(squares)
 
 
 def _smallest(squares: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

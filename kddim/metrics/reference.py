@@ -8,7 +8,7 @@ import numpy as np
 
 from kddim.metrics import scores as figures
 from kddim.metrics.encoders import Encoder
-from kddim.metrics.estimators import Estimator, Unbiased
+from kddim.metrics.estimators import FID_WORDS, Estimator, Unbiased
 from kddim.metrics.feature_set import FeatureSet, collect_features
 
 
@@ -96,5 +96,10 @@ class Reference:
         kept = len(self.features)
         if kept < self.count:
             found["real_features_kept"] = kept
-        found |= figures.describe_estimates(metrics, self.estimator, min(kept, num_images))
+        found["protocol"] = self.estimator.name
+        if "kid" in metrics:
+            found["estimator"] = self.estimator.words
+            found["subsets"] = self.estimator.describe_parts(min(kept, num_images))
+        if "fid" in metrics:
+            found["fid_estimator"] = FID_WORDS
         return found | {"generated_images": num_images}

@@ -78,29 +78,16 @@ def is_reference(path: Any) -> bool:
     Raises:
         ValueError: If it is an `.npz` file that cannot be read, such as a truncated one.
     """
-    if (
-        isinstance(path, (str, os.PathLike))
-        and Path(path).suffix == ".npz"
-        and Path(path).is_file()
-    ):
-        return _read(Path(path), lambda content: _ABOUT in content.files)
-    return False
-
-
-def estimator_of(path: str | os.PathLike) -> type[estimators.Estimator]:
-    """Return the estimator of a file that `save_reference` wrote.
-
-    Args:
-        path: File to read.
-    """
-    return estimators.get(
-        _read(Path(path), lambda content: json.loads(str(content[_ABOUT]))["protocol"])
-    )
+    if not isinstance(path, (str, os.PathLike)):
+        return False
+    path = Path(path)
+    is_file = path.suffix == ".npz" and path.is_file()
+    return is_file and _read(path, lambda content: _ABOUT in content.files)
 
 
 def load_reference(
     path: str | os.PathLike,
-    encoder: Encoder | None = None,
+    encoder: Any = None,
     weights: str | os.PathLike | None = None,
     protocol: str | None = None,
 ) -> Reference:
@@ -108,8 +95,8 @@ def load_reference(
 
     Args:
         path: File to read.
-        encoder: Encoder that the file must have been made with. None builds the encoder that
-            the file names.
+        encoder: Name of an encoder, a Keras model, a callable or an `Encoder` that the file must
+            have been made with. None builds the encoder that the file names.
         weights: File of the weights of that encoder. None is the path at which this machine
             last had the file.
         protocol: Name of the protocol that the file must have been made with. None accepts any.
@@ -130,12 +117,13 @@ def load_reference(
             f"Expected statistics of the protocol {protocol!r}. Received: {path}, of the protocol "
             f"{about['protocol']!r}. Ask for that one, or make statistics anew with kddim stats."
         )
-    reference = Reference(
-        _encoder(about, encoder, weights, path),
-        _feature_set(about, arrays),
-        about["description"],
-        estimators.get(about["protocol"]),
-    )
+    estimator = estimators.get(about["protocol"])
+    if encoder is not None:
+        encoder = estimator.encoder(encoder, None, weights)
+        _check_encoder(about, encoder, path)
+    else:
+        encoder = rebuild(about["encoder_options"], about["encoder"], weights)
+    reference = Reference(encoder, _feature_set(about, arrays), about["description"], estimator)
     if reference.count != about["images"]:
         raise ValueError(
             f"Expected the features of {about['images']} images. Received: {path}, which is "
@@ -154,18 +142,14 @@ def _feature_set(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Featur
     )
 
 
-def _encoder(about: dict[str, Any], encoder: Encoder | None, weights: Any, path: Path) -> Encoder:
-    options = about["encoder_options"]
-    if encoder is None:
-        return rebuild(options, about["encoder"], weights)
-    made = Encoder(about["encoder"], encoder.function, options=options)
+def _check_encoder(about: dict[str, Any], encoder: Encoder, path: Path) -> None:
+    made = Encoder(about["encoder"], encoder.function, options=about["encoder_options"])
     if not same_encoder(made, encoder):
         raise ValueError(
             f"Expected statistics made with the encoder {encoder.description}. Received: {path}, "
             f"made with {about['encoder']}. Leave --encoder out, or make statistics anew with "
             "kddim stats."
         )
-    return encoder
 
 
 def _content(content: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -1,11 +1,10 @@
 """Figures of quality of generated images, from the features of two sets of images."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from kddim.metrics.estimators import FID_WORDS, Estimator, Unbiased
+from kddim.metrics.estimators import Estimator, Unbiased
 from kddim.metrics.feature_set import FeatureSet
 from kddim.metrics.precision_recall import density_coverage, precision_recall
 
@@ -75,12 +74,8 @@ def _prdc(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
     precision, recall = precision_recall(real, generated)
     density, coverage = density_coverage(real, generated)
     found = {"precision": precision, "recall": recall, "density": density, "coverage": coverage}
-    for name, number in (
-        ("precision", len(generated)),
-        ("recall", len(real)),
-        ("coverage", len(real)),
-    ):
-        found[f"{name}_std"] = float(np.sqrt(found[name] * (1.0 - found[name]) / number))
+    for name, judged in (("precision", generated), ("recall", real), ("coverage", real)):
+        found[f"{name}_std"] = float(np.sqrt(found[name] * (1.0 - found[name]) / len(judged)))
     return found
 
 
@@ -110,22 +105,3 @@ def remarks(
             "falls below zero"
         )
     return list(dict.fromkeys(found))
-
-
-def describe_estimates(
-    metrics: Sequence[str], estimator: type[Estimator], smaller: int
-) -> dict[str, Any]:
-    """Return the part of a protocol that says how figures are estimated.
-
-    Args:
-        metrics: Names among "kid", "fid" and "prdc".
-        estimator: Estimator of KID and FID.
-        smaller: Number of images of the smaller set whose features are kept.
-    """
-    found: dict[str, Any] = {"protocol": estimator.name}
-    if "kid" in metrics:
-        found["estimator"] = estimator.words
-        found["subsets"] = estimator.describe_parts(smaller)
-    if "fid" in metrics:
-        found["fid_estimator"] = FID_WORDS
-    return found

@@ -83,7 +83,15 @@ class Encoder:
         return found[np.argsort([row for group in rows.values() for row in group])]
 
     def _checked(self, images: Any) -> np.ndarray:
-        images = self._with_channels(to_numpy(images))
+        images = to_numpy(images)
+        found = images.shape[-1]
+        if self.channels not in (None, found):
+            if found != 1:
+                raise ValueError(
+                    f"Expected images of {self.channels} channels (or 1) for {self.description}. "
+                    f"Received: {found} channels"
+                )
+            images = np.repeat(images, self.channels, axis=-1)
         if not np.isfinite(images).all():
             raise ValueError(
                 "Expected finite images to encode. Received: NaN or infinity among them"
@@ -104,17 +112,6 @@ class Encoder:
                 )
             features.append(encoded[: len(batch)].astype("float32"))
         return np.concatenate(features)
-
-    def _with_channels(self, images: np.ndarray) -> np.ndarray:
-        found = images.shape[-1]
-        if self.channels in (None, found):
-            return images
-        if found == 1:
-            return np.repeat(images, self.channels, axis=-1)
-        raise ValueError(
-            f"Expected images of {self.channels} channels (or 1) for {self.description}. "
-            f"Received: {found} channels"
-        )
 
 
 def from_model(

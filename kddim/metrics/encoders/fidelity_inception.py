@@ -28,7 +28,35 @@ WEIGHTS_URL = (
     "weights-inception-2015-12-05-6726825d.pth"
 )
 RESIZES = {"fidelity": "tensorflow1", "clean": "bicubic", "torchmetrics": "bilinear"}
+_KINDS = ("weight", "bias", "running_mean", "running_var")  # PyTorch's names of weights
+_AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}  # Keras' order of PyTorch's axes, by their number
 FEATURES = ("64", "192", "768", "2048", "logits_unbiased")
+
+# Branches of the blocks by name: convolutions `(filters, size, strides, padding)` in a row.
+_Branches = dict[str, tuple[tuple, ...]]
+_ROW, _COLUMN = (1, 7), (7, 1)
+_BLOCK_A: _Branches = {
+    "branch1x1": ((64, 1),),
+    "branch5x5": ((48, 1), (64, 5)),
+    "branch3x3dbl": ((64, 1), (96, 3), (96, 3)),
+}
+_BLOCK_B: _Branches = {
+    "branch3x3": ((384, 3, 2, "valid"),),
+    "branch3x3dbl": ((64, 1), (96, 3), (96, 3, 2, "valid")),
+}
+_BLOCK_D: _Branches = {
+    "branch3x3": ((192, 1), (320, 3, 2, "valid")),
+    "branch7x7x3": ((192, 1), (192, _ROW), (192, _COLUMN), (192, 3, 2, "valid")),
+}
+
+
+def _block_c(width: int) -> _Branches:
+    column, row = (width, _COLUMN), (width, _ROW)
+    return {
+        "branch1x1": ((192, 1),),
+        "branch7x7": ((width, 1), row, (192, _COLUMN)),
+        "branch7x7dbl": ((width, 1), column, row, column, (192, _ROW)),
+    }
 
 
 @float32()
@@ -62,7 +90,7 @@ def pt_inception(
     Raises:
         ValueError: If an option is unknown, or the file does not hold these weights.
     """
-    check_choice("resize", resize, tuple(RESIZES))
+    check_choice("resize", resize, RESIZES)
     check_choice("features", features, FEATURES)
     arrays = None if weights is None else _read(weights)
     images = keras.Input((None, None, 3))
@@ -133,14 +161,14 @@ def _network(x: Any, head: bool) -> dict[str, Any]:
     x = _convolution(x, "Conv2d_3b_1x1", 80, 1)
     x = _convolution(x, "Conv2d_4a_3x3", 192, 3, 1, "valid")
     second = x = layers.MaxPooling2D(3, 2)(x)
-    for name, width in (("5b", 32), ("5c", 64), ("5d", 64)):
-        x = _block_a(x, f"Mixed_{name}", width)
-    x = _block_b(x, "Mixed_6a")
+    for name, pool_filters in (("5b", 32), ("5c", 64), ("5d", 64)):
+        x = _block(x, f"Mixed_{name}", _BLOCK_A, _average(), pool_filters)
+    x = _block(x, "Mixed_6a", _BLOCK_B, layers.MaxPooling2D(3, 2))
     for name, width in (("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)):
-        x = _block_c(x, f"Mixed_{name}", width)
+        x = _block(x, f"Mixed_{name}", _block_c(width), _average(), 192)
     third = x
-    x = _block_d(x, "Mixed_7a")
-    x = _block_e(x, "Mixed_7b", layers.AveragePooling2D(3, 1, "same"))
+    x = _block(x, "Mixed_7a", _BLOCK_D, layers.MaxPooling2D(3, 2))
+    x = _block_e(x, "Mixed_7b", _average())
     # The published network pools by maximum here, unlike the paper.
     x = _block_e(x, "Mixed_7c", layers.MaxPooling2D(3, 1, "same"))
     taps = {"64": first, "192": second, "768": third, "2048": x}
@@ -153,65 +181,35 @@ def _network(x: Any, head: bool) -> dict[str, Any]:
 def _convolution(
     x: Any, name: str, filters: int, size: Any, strides: int = 1, padding: str = "same"
 ) -> Any:
-    name = name.replace(".", "-")  # PyTorch takes no dots in names; `_entries` puts them back
+    name = name.replace(".", "-")  # PyTorch takes no dots in names; `_assign` puts them back
     x = layers.Conv2D(filters, size, strides, padding, use_bias=False, name=f"{name}-conv")(x)
     return layers.ReLU()(layers.BatchNormalization(epsilon=1e-3, name=f"{name}-bn")(x))
 
 
-def _chain(x: Any, name: str, *steps: tuple[int, Any]) -> Any:
-    """Return the output of convolutions `(filters, size)` in a row: name_1, name_2 and so on."""
-    for number, (filters, size) in enumerate(steps, 1):
-        x = _convolution(x, f"{name}_{number}", filters, size)
+def _chain(x: Any, name: str, *steps: tuple) -> Any:
+    """Return the output of convolutions in a row: name_1, name_2 and so on, or name for one."""
+    for number, step in enumerate(steps, 1):
+        x = _convolution(x, f"{name}_{number}" if len(steps) > 1 else name, *step)
     return x
 
 
-def _block_a(x: Any, name: str, pool_filters: int) -> Any:
-    pooled = layers.AveragePooling2D(3, 1, "same")(x)  # leaves padding out of the mean
-    branches = [
-        _convolution(x, f"{name}.branch1x1", 64, 1),
-        _chain(x, f"{name}.branch5x5", (48, 1), (64, 5)),
-        _chain(x, f"{name}.branch3x3dbl", (64, 1), (96, 3), (96, 3)),
-        _convolution(pooled, f"{name}.branch_pool", pool_filters, 1),
-    ]
-    return layers.Concatenate()(branches)
+def _block(
+    x: Any, name: str, branches: _Branches, pooling: keras.Layer, pool_filters: int | None = None
+) -> Any:
+    """Return the outputs of all branches side by side, with a branch that pools as the last."""
+    outputs = [_chain(x, f"{name}.{branch}", *steps) for branch, steps in branches.items()]
+    pooled = pooling(x)
+    if pool_filters:
+        pooled = _convolution(pooled, f"{name}.branch_pool", pool_filters, 1)
+    return layers.Concatenate()([*outputs, pooled])
 
 
-def _block_b(x: Any, name: str) -> Any:
-    double = _chain(x, f"{name}.branch3x3dbl", (64, 1), (96, 3))
-    branches = [
-        _convolution(x, f"{name}.branch3x3", 384, 3, 2, "valid"),
-        _convolution(double, f"{name}.branch3x3dbl_3", 96, 3, 2, "valid"),
-        layers.MaxPooling2D(3, 2)(x),
-    ]
-    return layers.Concatenate()(branches)
-
-
-def _block_c(x: Any, name: str, width: int) -> Any:
-    row, column = (1, 7), (7, 1)
-    double = ((width, 1), (width, column), (width, row), (width, column), (192, row))
-    pooled = layers.AveragePooling2D(3, 1, "same")(x)
-    branches = [
-        _convolution(x, f"{name}.branch1x1", 192, 1),
-        _chain(x, f"{name}.branch7x7", (width, 1), (width, row), (192, column)),
-        _chain(x, f"{name}.branch7x7dbl", *double),
-        _convolution(pooled, f"{name}.branch_pool", 192, 1),
-    ]
-    return layers.Concatenate()(branches)
-
-
-def _block_d(x: Any, name: str) -> Any:
-    small = _chain(x, f"{name}.branch3x3", (192, 1))
-    large = _chain(x, f"{name}.branch7x7x3", (192, 1), (192, (1, 7)), (192, (7, 1)))
-    branches = [
-        _convolution(small, f"{name}.branch3x3_2", 320, 3, 2, "valid"),
-        _convolution(large, f"{name}.branch7x7x3_4", 192, 3, 2, "valid"),
-        layers.MaxPooling2D(3, 2)(x),
-    ]
-    return layers.Concatenate()(branches)
+def _average() -> keras.Layer:
+    return layers.AveragePooling2D(3, 1, "same")  # leaves padding out of the mean
 
 
 def _block_e(x: Any, name: str, pooling: keras.Layer) -> Any:
-    small = _chain(x, f"{name}.branch3x3", (384, 1))
+    small = _convolution(x, f"{name}.branch3x3_1", 384, 1)
     double = _chain(x, f"{name}.branch3x3dbl", (448, 1), (384, 3))
     branches = [
         _convolution(x, f"{name}.branch1x1", 320, 1),
@@ -245,27 +243,15 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def _assign(model: keras.Model, arrays: dict[str, np.ndarray], path: str) -> None:
     """Set the weights of all layers from arrays with PyTorch's names and layouts."""
     for layer in model.layers:
-        if layer.weights:
-            layer.set_weights([_value(arrays, *entry, path) for entry in _entries(layer)])
-
-
-def _entries(layer: keras.Layer) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
-    """Return name in the file, axes in the file and shape here of each weight of a layer."""
-    axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
-    names = ("weight", "bias", "running_mean", "running_var")
-    return [
-        (f"{layer.name.replace('-', '.')}.{name}", axes[len(weight.shape)], tuple(weight.shape))
-        for name, weight in zip(names, layer.weights)
-    ]
+        names = [f"{layer.name.replace('-', '.')}.{kind}" for kind in _KINDS]
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        layer.set_weights([_value(arrays, *entry, path) for entry in zip(names, shapes)])
 
 
 def _value(
-    arrays: dict[str, np.ndarray],
-    name: str,
-    axes: tuple[int, ...],
-    shape: tuple[int, ...],
-    path: str,
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], path: str
 ) -> np.ndarray:
+    axes = _AXES[len(shape)]
     value = arrays.get(name)
     if value is not None and value.ndim == len(axes) and value.transpose(axes).shape == shape:
         return value.transpose(axes)

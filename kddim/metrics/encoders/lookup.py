@@ -1,11 +1,10 @@
 """Encoders by name, from the table `kddim.names.ENCODERS`."""
 
-import contextlib
 import dataclasses
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ log = logging.getLogger("kddim")
 def automatic_encoder(image_size: int | None, weights: Any, antialias: bool) -> Encoder:
     """Return inception_v3 if its weights are available, otherwise random_conv."""
     check_inception_size(image_size or 75)
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10.0)
     try:
-        with _short_timeout():
-            return _named("inception_v3", image_size, None, antialias)
+        return _named("inception_v3", image_size, None, antialias)
     except ValueError as error:
         log.warning(
             "no Inception weights (%s): KID uses the encoder random_conv, whose values compare "
@@ -32,6 +32,8 @@ def automatic_encoder(image_size: int | None, weights: Any, antialias: bool) -> 
             reason_of(error.__cause__ or error),
         )
         return _named("random_conv", None, None, False)
+    finally:
+        socket.setdefaulttimeout(patience)
 
 
 NAMES = tuple(names.ENCODERS)
@@ -157,13 +159,3 @@ def same_encoder(one: Encoder, other: Encoder) -> bool:
     if one.options is None or other.options is None:
         return one.description == other.description
     return dict(one.options) == dict(other.options)
-
-
-@contextlib.contextmanager
-def _short_timeout(seconds: float = 10.0) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

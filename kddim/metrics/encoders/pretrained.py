@@ -59,17 +59,12 @@ def build(
         raise _missing_weights(name, error) from error
     network.trainable = False
     images = keras.Input((None, None, 3))
-    x = layers.Rescaling(2.0, offset=-1.0)(_resized(images, image_size, antialias))
-    return keras.Model(images, network(x), name=f"{name.removesuffix('V3').lower()}_encoder")
-
-
-def _resized(images: Any, image_size: int, antialias: bool) -> Any:
-    """Return images in [0, 1] resized to squares, still in [0, 1]."""
     if antialias:
-        seen = ops.clip(Resize(image_size, "bicubic")(images), 0.0, 1.0)
+        resized = ops.clip(Resize(image_size, "bicubic")(images), 0.0, 1.0)
     else:
-        seen = layers.Resizing(image_size, image_size)(images)
-    return layers.Identity(name=SEEN)(seen)
+        resized = layers.Resizing(image_size, image_size)(images)
+    x = layers.Rescaling(2.0, offset=-1.0)(layers.Identity(name=SEEN)(resized))
+    return keras.Model(images, network(x), name=f"{name.removesuffix('V3').lower()}_encoder")
 
 
 def _missing_weights(name: str, error: Exception) -> ValueError:

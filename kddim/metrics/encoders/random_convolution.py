@@ -34,7 +34,7 @@ def random_conv(
     random = np.random.Generator(np.random.Philox(key=20240229))
     images = keras.Input((None, None, channels))
     x = layers.Rescaling(2.0, offset=-1.0)(images)
-    pooled, weights = [], []
+    pooled = []
     for level, width in enumerate(widths):
         if level:
             x = layers.AveragePooling2D(2, padding="same")(x)
@@ -43,11 +43,9 @@ def random_conv(
         bias = 0.2 * random.standard_normal(width)
         convolution = layers.Conv2D(width, 3, padding="same", activation="relu")
         x = convolution(x)
-        weights.append((convolution, [kernel, bias]))
+        convolution.set_weights([kernel, bias])
         pooled.append(layers.Flatten()(layers.AdaptiveAveragePooling2D(cells)(x)))
     model = keras.Model(images, layers.Concatenate()(pooled), name="random_conv")
-    for convolution, values in weights:
-        convolution.set_weights(values)
     model.trainable = False
     return model
 
