@@ -143,7 +143,19 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         ema_average.update(self.network, self.ema_network, self.ema, self.ema_steps)
 
     def averaged(self) -> Denoiser:
-        """Return a `Denoiser` with a copy of the EMA network: the half that generates."""
+        """Return a `Denoiser` with a copy of the EMA network: the half that generates.
+
+        Raises:
+            ValueError: If `denoise` is overridden, which the copy would not do.
+        """
+        if override_of(self, Denoiser.denoise):
+            raise ValueError(
+                "Expected a model with the built-in `denoise`. Received: one that overrides it. "
+                "Save the model itself."
+            )
+        return self._copy_average()
+
+    def _copy_average(self) -> Denoiser:
         config = {**Denoiser.get_config(self), "schedule": self.schedule}
         if self.has_custom_network:
             config["network"] = copy_network(self.ema_network, self.image_shape)
@@ -154,7 +166,7 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Export `denoise` with the averaged weights, like `Denoiser.export`."""
-        average = self.averaged()
+        average = self._copy_average()
         if override_of(self, Denoiser.denoise):
             average.trained = self  # so that Keras knows the variables that it reads
             average.denoise = self.denoise  # type: ignore[method-assign]

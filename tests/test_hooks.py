@@ -243,6 +243,11 @@ def test_an_averaged_model_generates_the_same_from_half_the_file(model, tmp_path
     )
 
 
+def test_an_average_that_would_lose_an_override_is_refused(pair):
+    with pytest.raises(ValueError, match="one that overrides it"):
+        pair[1].averaged()
+
+
 @pytest.mark.parametrize("kind", ["plain", "overridden"])
 def test_export_writes_the_denoiser(pair, tmp_path, kind):
     if keras.backend.backend() != "tensorflow":
