@@ -202,9 +202,10 @@ class Sampler(registry.Configurable, abc.ABC):
         state = self.initial_state(noisy_images)
         one_step: Callable = functools.partial(self.step, self._wrap(denoise))
         one_step = compile_step(one_step) if compile_step else one_step
+        dtype = keras.backend.standardize_dtype(noisy_images.dtype)
         for step in range(diffusion_steps):
             scalars = {
-                name: ops.convert_to_tensor(np.asarray(values[step], _dtype(noisy_images)))
+                name: ops.convert_to_tensor(np.asarray(values[step], dtype))
                 for name, values in coefficients.items()
             }
             noises = self._fresh_noise(noisy_images, seed, start, step)
@@ -218,7 +219,7 @@ class Sampler(registry.Configurable, abc.ABC):
             return None
         number, *shape = noisy_images.shape
         drawn = latents.noise(number, shape, seed, start, draw=step + 1)
-        return ops.convert_to_tensor(drawn.astype(_dtype(noisy_images)))
+        return ops.cast(drawn, noisy_images.dtype)
 
     def rates(self, schedule: Schedule, diffusion_steps: int) -> Rates:
         """Return the rates along the grid of this sampler."""
@@ -241,10 +242,6 @@ class Sampler(registry.Configurable, abc.ABC):
             return pred_noises, pred_images
 
         return wrapped
-
-
-def _dtype(tensor: Any) -> str:
-    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 def check_signal(sampler: Sampler, rates: Rates) -> None:
