@@ -1,9 +1,10 @@
 """Files that are written as a whole or not at all, and paths that may be written to."""
 
 import contextlib
+import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,20 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     """
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a CSV file as a whole or not at all.
+
+    Args:
+        path: File to write.
+        rows: Values by column. Columns that a row lacks stay empty in it.
+    """
+    columns = dict.fromkeys(name for row in rows for name in row)
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,5 @@
 """Record of a run that can be read while it lasts."""
 
-import csv
 import os
 import time
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kddim.files import atomic_write
+from kddim.files import write_csv
 from kddim.plots import plot_history
 
 
@@ -43,21 +42,13 @@ class HistoryCallback(keras.callbacks.Callback):
         now = time.monotonic()
         row = {"epoch": epoch + 1, "seconds": round(now - self._epoch_start, 3)}
         self.rows.append(row | {key: float(value) for key, value in (logs or {}).items()})
-        self._write_table()
+        write_csv(self.directory / "history.csv", self.rows)
         if now - self._drawn > self.redraw_seconds:
             self._draw()
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self.rows:
             self._draw()
-
-    def _write_table(self) -> None:
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        path = self.directory / "history.csv"
-        with atomic_write(path) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
 
     def _draw(self) -> None:
         plot_history(self.rows, self.directory / "history.png", self.title)
