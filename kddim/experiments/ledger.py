@@ -18,7 +18,7 @@ import numpy as np
 
 from kddim import runs
 from kddim.backend import to_numpy
-from kddim.files import atomic_write, check_output, write_json
+from kddim.files import atomic_write, check_output, read_json, write_json
 from kddim.model import DiffusionModel
 
 log = logging.getLogger("kddim")
@@ -106,12 +106,9 @@ class Ledger:
         if not path.is_file():
             return None
         kinds = {"settings": dict, "cells": dict, "arrays": list}
-        try:
-            content = json.loads(path.read_text())
-            if all(isinstance(content[key], kind) for key, kind in kinds.items()):
-                return content
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # damaged, as one whose entries are of other kinds
+        content = read_json(path)
+        if isinstance(content, dict) and kinds == {key: type(content.get(key)) for key in kinds}:
+            return content
         raise ValueError(
             f"Expected the record of an experiment. Received: {path}, which is damaged. {_WAY_OUT}"
         )
