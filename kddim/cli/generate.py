@@ -9,7 +9,7 @@ from kddim.cli import options as shared
 @shared.MODEL
 @click.option("--output", "-o", required=True, type=shared.PATH, help="A folder, a .png file (a grid) or a .npz file. With --animate, a folder, a .gif or a .webp file.")  # fmt: skip
 @shared.OVERWRITE
-@click.option("--num-images", "-n", type=int, default=18, show_default=True, help="Number of images.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, default=18, help="Number of images.")  # fmt: skip
 @click.option("--animate", is_flag=True, help="Show the steps of the first 8 images: noisy images above, predicted images below.")  # fmt: skip
 @shared.sampler_options
 @shared.model_runtime
