@@ -17,7 +17,6 @@ DTYPES = click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])
 SPLITS = click.Choice(["validation", "train", "all"])
 PROTOCOLS = click.Choice(["unbiased", "example", "standard"])
 PATH = click.Path(path_type=Path)
-AT_LEAST_1 = click.IntRange(min=1)
 
 SAMPLER_HELP = (
     f"{join_names(SAMPLERS)}. Options follow a colon, as in heun:alpha=0.5 or "
@@ -42,7 +41,7 @@ def group(*options: Callable) -> Callable[[Callable], Callable]:
 
 def batch_size_option(help: str) -> Callable:
     """Return the option `--batch-size`."""
-    return click.option("--batch-size", type=AT_LEAST_1, default=64, help=help)
+    return click.option("--batch-size", type=click.IntRange(min=1), default=64, help=help)
 
 
 def split_option(default: str) -> Callable:
@@ -64,7 +63,6 @@ def steps_option(default: str) -> Callable:
 MODEL = click.argument("model", type=click.Path())
 JSON_OUTPUT = click.option("--output", "-o", type=PATH, help="A .json file for the result.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-ETA = click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]")
 DETERMINISTIC_SAMPLER = click.option("--sampler", default="ddim", help="A deterministic sampler, written as for kddim generate.")
 
 model_runtime = group(
@@ -83,7 +81,7 @@ generation_options = group(
 sampler_options = group(
     click.option("--diffusion-steps", type=int, default=20, help="Number of steps of the sampler."),
     click.option("--sampler", default="ddim", help=SAMPLER_HELP),
-    ETA,
+    click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]"),
     generation_options,
 )
 output_options = group(

@@ -35,8 +35,7 @@ def print_scores(result: dict[str, Any]) -> None:
     unbiased = result["protocol"]["protocol"] == "unbiased"
     for name in [name for name in SCORES if name in result]:
         label = name.upper() if name in ("kid", "fid") else name
-        is_error = unbiased or name != "kid"
-        spread = "(standard error)" if is_error else "(standard deviation)"
+        spread = "(standard error)" if unbiased or name != "kid" else "(standard deviation)"
         beside = f"; floor {_figure(floor, name, 4)}" if name in floor else ""
         click.echo(f"{label} {_figure(result, name, 6, spread)}{beside}")
         if name == "kid" and unbiased:
