@@ -161,5 +161,4 @@ def _title(
 
 
 def _size(model: DiffusionModel) -> str:
-    height, width, channels = model.image_shape
-    return f"{height}x{width}x{channels}"
+    return "x".join(map(str, model.image_shape))
