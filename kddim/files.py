@@ -13,14 +13,16 @@ from typing import Any
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` at the end.
 
-    If the block raises, the temporary file is removed and `path` stays as it was. The
-    temporary path has the suffix of `path`, because libraries choose formats by it.
+    Missing folders are created. If the block raises, the temporary file is removed and `path`
+    stays as it was. The temporary path has the suffix of `path`, because libraries choose
+    formats by it.
 
     Args:
         path: The file to write.
     """
     path = Path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         os.replace(partial, path)

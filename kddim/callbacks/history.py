@@ -18,7 +18,7 @@ class HistoryCallback(keras.callbacks.Callback):
     such as `val_kid`.
 
     Args:
-        directory: Existing folder that receives the files.
+        directory: Folder that receives the files.
         title: Title of the figure.
         redraw_seconds: Shortest time between two drawings in seconds. The figure is also drawn
             at the end of training.

@@ -25,7 +25,6 @@ def report_scores(result: dict[str, Any], output: Path | None) -> None:
     """
     print_scores(result)
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, result)
 
 

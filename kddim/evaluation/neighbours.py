@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,6 @@ def search_neighbours(
             "neighbours are sought among the first %s of %s training images",
             *(f"{searched:,}", f"{training.count:,}"),
         )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     features = generated.features, training.features
     pixels = dataclasses.replace(source, split="train", num_images=None).arrays[0]
     draw_neighbours(path, images[: len(features[0])], pixels[:searched], features)

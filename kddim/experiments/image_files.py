@@ -45,7 +45,6 @@ def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool
         overwrite: If true, replace existing files of these names.
     """
     path = check_images_output(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = math.ceil(math.sqrt(len(images) * 2))  # twice as wide as high
     if path.suffix.lower() == ".png":
         save_png(path, grid(images, columns))
@@ -57,6 +56,7 @@ def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool
 
 
 def _write_folder(images: np.ndarray, path: Path, columns: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         partial = Path(folder) / path.name
         for index, pixels in enumerate(to_uint8(images)):

@@ -71,13 +71,10 @@ class Ledger:
             result: Numbers of the cell, as JSON values.
             array: Array of the cell, or None.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not self.cells:
             self._write()  # marks the folder as this experiment's before anything else is in it
         if array is not None:
-            path = self._array_path(key)
-            path.parent.mkdir(exist_ok=True)
-            with atomic_write(path) as partial:
+            with atomic_write(self._array_path(key)) as partial:
                 np.save(partial, array)
             self._arrays.add(key)
         self.cells[key] = dict(result)
