@@ -112,10 +112,9 @@ class RealImages:
             return
         left = len(self)
         for array in self.arrays:
-            for batch in data.ImageDataset(array, batch_size):
-                if left > 0:
-                    yield batch[:left]
-                left -= len(batch)
+            if left > 0:
+                yield from data.ImageDataset(array[:left], batch_size)
+            left -= len(array)
 
 
 def real_images(
