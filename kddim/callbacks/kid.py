@@ -135,7 +135,8 @@ class KIDCallback(EpochCallback):
             self._fit_to_limit()
         self.epochs = max([self.epochs, *(epoch for epoch, _ in self.history)])
         if self.verbose:
-            print(f"val_kid: {describe(self.protocol)}")
+            words = (f"{key.replace('_', ' ')} {value}" for key, value in self.protocol.items())
+            print(f"val_kid: {', '.join(words)}")
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
@@ -223,8 +224,3 @@ class KIDCallback(EpochCallback):
             "real_images": self._real and self._real.count,
             "generated_images": self.num_images,
         } | {key: sampling[key] for key in ("sampler", "diffusion_steps", "seed")}
-
-
-def describe(protocol: dict[str, Any]) -> str:
-    """Return a protocol in one line."""
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in protocol.items())
