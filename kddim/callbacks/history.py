@@ -5,13 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import keras
-
+from kddim.callbacks.epochs import EpochCallback
 from kddim.files import write_csv
 from kddim.plots import plot_history
 
 
-class HistoryCallback(keras.callbacks.Callback):
+class HistoryCallback(EpochCallback):
     """Write `history.csv` after every epoch, and draw `history.png` from time to time.
 
     Unlike `keras.callbacks.CSVLogger`, it writes columns for values that only some epochs have,
@@ -33,14 +32,11 @@ class HistoryCallback(keras.callbacks.Callback):
         self.title = title
         self.redraw_seconds = redraw_seconds
         self.rows: list[dict[str, Any]] = []
-        self._epoch_start = self._drawn = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch_start = time.monotonic()
+        self._drawn = 0.0
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        now = time.monotonic()
-        row = {"epoch": epoch + 1, "seconds": round(now - self._epoch_start, 3)}
+        now = time.perf_counter()
+        row = {"epoch": epoch + 1, "seconds": round(now - self.epoch_start, 3)}
         self.rows.append(row | {key: float(value) for key, value in (logs or {}).items()})
         write_csv(self.directory / "history.csv", self.rows)
         if now - self._drawn > self.redraw_seconds:
@@ -52,4 +48,4 @@ class HistoryCallback(keras.callbacks.Callback):
 
     def _draw(self) -> None:
         plot_history(self.rows, self.directory / "history.png", self.title)
-        self._drawn = time.monotonic()
+        self._drawn = time.perf_counter()

@@ -102,7 +102,6 @@ class KIDCallback(EpochCallback):
         self.share: float | None = None
         self._real: FeatureSet | None = None
         self._fitted = max_seconds is None
-        self._epoch_start = 0.0
 
     @property
     def diffusion_steps(self) -> int:
@@ -138,10 +137,6 @@ class KIDCallback(EpochCallback):
             words = (f"{key.replace('_', ' ')} {value}" for key, value in self.protocol.items())
             print(f"val_kid: {', '.join(words)}")
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        super().on_epoch_begin(epoch, logs)
-        self._epoch_start = time.perf_counter()
-
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Measure KID if the epoch is due, and put `val_kid` into the logs. Keras calls it."""
         number = self.count(epoch)
@@ -158,7 +153,7 @@ class KIDCallback(EpochCallback):
 
     def _note_cost(self, start: float, end: float) -> None:
         self.seconds.append(end - start)
-        self.share = (end - start) / max(end - self._epoch_start, 1e-9)
+        self.share = (end - start) / max(end - self.epoch_start, 1e-9)
         if self.verbose and len(self.seconds) <= 2:  # the first one includes compilation
             print(
                 f"val_kid: a measurement of {self.num_images:,} images took {end - start:.3g} s, "
