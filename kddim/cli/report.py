@@ -17,19 +17,12 @@ def check_file(path: Path | None, overwrite: bool) -> None:
 
 
 def report_scores(result: dict[str, Any], output: Path | None) -> None:
-    """Print the result of a measurement, and write it to a file.
+    """Print scores with their errors and floors, then remarks and the protocol.
 
     Args:
         result: Result of `kddim.evaluation.evaluate` or `kddim.evaluation.compare`.
-        output: JSON file to write. None writes none.
+        output: JSON file that also receives the result. None writes none.
     """
-    print_scores(result)
-    if output:
-        write_json(output, result)
-
-
-def print_scores(result: dict[str, Any]) -> None:
-    """Print scores with their errors and floors, then remarks and the protocol."""
     floor = result.get("floor") or {}
     unbiased = result["protocol"]["protocol"] == "unbiased"
     for name in [name for name in SCORES if name in result]:
@@ -48,6 +41,8 @@ def print_scores(result: dict[str, Any]) -> None:
         click.echo(f"note: {remark}")
     for key, value in result["protocol"].items():
         click.echo(f"  {key.replace('_', ' ')}: {value}")
+    if output:
+        write_json(output, result)
 
 
 def _figure(scores: dict[str, Any], name: str, digits: int, spread: str = "") -> str:
