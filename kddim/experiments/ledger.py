@@ -92,11 +92,10 @@ class Ledger:
         return self.folder / "arrays" / f"{key}.npy"
 
     def _is_whole(self, key: str) -> bool:
-        try:
+        with contextlib.suppress(OSError, ValueError, EOFError):
             self.array(key)
-        except (OSError, ValueError, EOFError):
-            return False
-        return True
+            return True
+        return False
 
     def _read(self) -> dict[str, Any] | None:
         path = self.folder / self.NAME
