@@ -63,7 +63,6 @@ def train(
     if measure:
         measure.prepare(model.image_shape)
 
-    output.mkdir(parents=True, exist_ok=True)
     _remove_earlier_run(output)
     history = callbacks.HistoryCallback(output, title=_title(resolved, model, measure))
     best = callbacks.BestModelCallback(
