@@ -162,13 +162,10 @@ class KIDCallback(EpochCallback):
 
     def measure(self) -> float:
         """Return the KID of the model as it is now, or NaN if it generates NaN."""
-        images = self._generate(self.num_images)
+        images = self.model.generate(self.num_images, **self.recipe.options)
         if self._real is None or not np.isfinite(images).all():
             return float("nan")
         return Unbiased(self._real, FeatureSet(self._encode(images))).kid
-
-    def _generate(self, num_images: int) -> np.ndarray:
-        return self.model.generate(num_images, **self.recipe.options)
 
     def _encode(self, images: np.ndarray) -> np.ndarray:
         return self.encoder(images, self.recipe.batch_size)
@@ -192,7 +189,8 @@ class KIDCallback(EpochCallback):
         """Return the time of generating and encoding one batch, without compilation."""
         for _ in range(2):
             start = time.perf_counter()
-            self._encode(np.nan_to_num(self._generate(batch)))
+            images = self.model.generate(batch, **self.recipe.options)
+            self._encode(np.nan_to_num(images))
         return max(time.perf_counter() - start, 1e-6)
 
     def plot(self, path: str | os.PathLike) -> Path:
