@@ -41,7 +41,6 @@ def save_animation(
             f"Expected at least one frame, and a file ending {' or '.join(FORMATS)}. "
             f"Received: {len(frames)} frames, {path}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(as_picture(frame)) for frame in frames]
     each = max(40, round(1000 * seconds / len(frames)))
     durations = [each] * (len(frames) - 1) + [max(each, round(1000 * hold))]

@@ -46,7 +46,6 @@ def cached_path(kind: str, key: Any, suffix: str) -> Path:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file in the cache. A cache that cannot be written to is only logged."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(path, content)
     except OSError as error:
         log.info("nothing is cached: %s", error)

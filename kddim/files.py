@@ -1,9 +1,10 @@
 """Files that are written as a whole or not at all, and paths that may be written to."""
 
 import contextlib
+import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from typing import Any
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` at the end.
 
-    If the block raises, the temporary file is removed and `path` stays as it was. The
-    temporary path has the suffix of `path`, because libraries choose formats by it.
+    Missing folders are created. If the block raises, the temporary file is removed and `path`
+    stays as it was. The temporary path has the suffix of `path`, because libraries choose
+    formats by it.
 
     Args:
         path: The file to write.
     """
     path = Path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         os.replace(partial, path)
@@ -36,6 +39,20 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     """
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a CSV file as a whole or not at all.
+
+    Args:
+        path: File to write.
+        rows: Values by column. Columns that a row lacks stay empty in it.
+    """
+    columns = dict.fromkeys(name for row in rows for name in row)
+    with atomic_write(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_json(path: Path) -> Any:

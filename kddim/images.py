@@ -263,7 +263,6 @@ def save_png(path: str | os.PathLike, pixels: np.ndarray) -> Path:
         The path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         Image.fromarray(as_picture(pixels)).save(partial, format="PNG")
     return path

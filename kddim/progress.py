@@ -76,14 +76,14 @@ def show_progress(
     Yields:
         The `Progress` to report to.
     """
-    if evaluations:
+    if not evaluations:
+        log.info("%s, all results exist", what)
+    elif log.isEnabledFor(logging.INFO):  # no time is spent on an estimate that nobody reads
         seconds = seconds_per_evaluation(model, batch_size)
         log.info(
             "%s, %s network evaluations of %d images, about %s (%.3f s each)",
             *(what, f"{evaluations:,}", batch_size, duration(seconds * evaluations), seconds),
         )
-    else:
-        log.info("%s, all results exist", what)
     with show_bar(evaluations, verbose) as progress:
         yield progress
 

@@ -119,15 +119,15 @@ def with_dtype(model: DiffusionModel, dtype: str) -> DiffusionModel:
     return converted
 
 
-def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
-    """Return the content of `config.json` beside a model, or None if it cannot be read."""
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the content of `config.json` beside a model, empty if it cannot be read."""
     content = read_json(model_path(path).with_name(CONFIG))
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
 
 
 def loading_of(path: str | os.PathLike) -> dict[str, Any]:
     """Return how a run split its data, as arguments of `kddim.evaluation.make_reference`."""
-    training = (read_config(path) or {}).get("training", {})
+    training = read_config(path).get("training", {})
     return {
         "validation_split": training.get("validation_split", 0.2),
         "limit": training.get("limit"),
@@ -166,10 +166,9 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
         "data std": np.array2string(deviation, precision=4),
     }
     config = read_config(path)
-    if config:
-        found |= {f"training {k}": str(v) for k, v in config.get("training", {}).items()}
-        if config.get("kid"):
-            found |= {f"KID {k}": str(v) for k, v in config["kid"].items()}
-            found["KID best epoch"] = str(config.get("best_epoch"))
-        found |= {f"version {k}": str(v) for k, v in config.get("versions", {}).items()}
+    found |= {f"training {k}": str(v) for k, v in config.get("training", {}).items()}
+    if config.get("kid"):
+        found |= {f"KID {k}": str(v) for k, v in config["kid"].items()}
+        found["KID best epoch"] = str(config.get("best_epoch"))
+    found |= {f"version {k}": str(v) for k, v in config.get("versions", {}).items()}
     return found

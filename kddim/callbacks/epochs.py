@@ -1,5 +1,7 @@
 """Epochs at which a callback acts, and their numbers over several calls of `fit`."""
 
+import time
+
 import keras
 
 from kddim.checks import check_count
@@ -13,6 +15,7 @@ class EpochCallback(keras.callbacks.Callback):
 
     Attributes:
         epochs: Number of epochs that have ended, in all fits.
+        epoch_start: Time at which the epoch began, as `time.perf_counter` tells it.
 
     Raises:
         ValueError: If `every` is below 1.
@@ -22,12 +25,14 @@ class EpochCallback(keras.callbacks.Callback):
         super().__init__()
         self.every = check_count("every", every)
         self.epochs = 0
+        self.epoch_start = 0.0
         self._offset: int | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._offset = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch_start = time.perf_counter()
         if self._offset is None:  # zero for a fit that goes on from `initial_epoch`
             self._offset = max(0, self.epochs - epoch)
 

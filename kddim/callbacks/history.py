@@ -1,25 +1,23 @@
 """Record of a run that can be read while it lasts."""
 
-import csv
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-import keras
-
-from kddim.files import atomic_write
+from kddim.callbacks.epochs import EpochCallback
+from kddim.files import write_csv
 from kddim.plots import plot_history
 
 
-class HistoryCallback(keras.callbacks.Callback):
+class HistoryCallback(EpochCallback):
     """Write `history.csv` after every epoch, and draw `history.png` from time to time.
 
     Unlike `keras.callbacks.CSVLogger`, it writes columns for values that only some epochs have,
     such as `val_kid`.
 
     Args:
-        directory: Existing folder that receives the files.
+        directory: Folder that receives the files.
         title: Title of the figure.
         redraw_seconds: Shortest time between two drawings in seconds. The figure is also drawn
             at the end of training.
@@ -34,16 +32,13 @@ class HistoryCallback(keras.callbacks.Callback):
         self.title = title
         self.redraw_seconds = redraw_seconds
         self.rows: list[dict[str, Any]] = []
-        self._epoch_start = self._drawn = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch_start = time.monotonic()
+        self._drawn = 0.0
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        now = time.monotonic()
-        row = {"epoch": epoch + 1, "seconds": round(now - self._epoch_start, 3)}
+        now = time.perf_counter()
+        row = {"epoch": epoch + 1, "seconds": round(now - self.epoch_start, 3)}
         self.rows.append(row | {key: float(value) for key, value in (logs or {}).items()})
-        self._write_table()
+        write_csv(self.directory / "history.csv", self.rows)
         if now - self._drawn > self.redraw_seconds:
             self._draw()
 
@@ -51,14 +46,6 @@ class HistoryCallback(keras.callbacks.Callback):
         if self.rows:
             self._draw()
 
-    def _write_table(self) -> None:
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        path = self.directory / "history.csv"
-        with atomic_write(path) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
-
     def _draw(self) -> None:
         plot_history(self.rows, self.directory / "history.png", self.title)
-        self._drawn = time.monotonic()
+        self._drawn = time.perf_counter()

@@ -102,7 +102,6 @@ class KIDCallback(EpochCallback):
         self.share: float | None = None
         self._real: FeatureSet | None = None
         self._fitted = max_seconds is None
-        self._epoch_start = 0.0
 
     @property
     def diffusion_steps(self) -> int:
@@ -135,11 +134,8 @@ class KIDCallback(EpochCallback):
             self._fit_to_limit()
         self.epochs = max([self.epochs, *(epoch for epoch, _ in self.history)])
         if self.verbose:
-            print(f"val_kid: {describe(self.protocol)}")
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        super().on_epoch_begin(epoch, logs)
-        self._epoch_start = time.perf_counter()
+            words = (f"{key.replace('_', ' ')} {value}" for key, value in self.protocol.items())
+            print(f"val_kid: {', '.join(words)}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Measure KID if the epoch is due, and put `val_kid` into the logs. Keras calls it."""
@@ -157,7 +153,7 @@ class KIDCallback(EpochCallback):
 
     def _note_cost(self, start: float, end: float) -> None:
         self.seconds.append(end - start)
-        self.share = (end - start) / max(end - self._epoch_start, 1e-9)
+        self.share = (end - start) / max(end - self.epoch_start, 1e-9)
         if self.verbose and len(self.seconds) <= 2:  # the first one includes compilation
             print(
                 f"val_kid: a measurement of {self.num_images:,} images took {end - start:.3g} s, "
@@ -166,13 +162,10 @@ class KIDCallback(EpochCallback):
 
     def measure(self) -> float:
         """Return the KID of the model as it is now, or NaN if it generates NaN."""
-        images = self._generate(self.num_images)
+        images = self.model.generate(self.num_images, **self.recipe.options)
         if self._real is None or not np.isfinite(images).all():
             return float("nan")
         return Unbiased(self._real, FeatureSet(self._encode(images))).kid
-
-    def _generate(self, num_images: int) -> np.ndarray:
-        return self.model.generate(num_images, **self.recipe.options)
 
     def _encode(self, images: np.ndarray) -> np.ndarray:
         return self.encoder(images, self.recipe.batch_size)
@@ -196,7 +189,8 @@ class KIDCallback(EpochCallback):
         """Return the time of generating and encoding one batch, without compilation."""
         for _ in range(2):
             start = time.perf_counter()
-            self._encode(np.nan_to_num(self._generate(batch)))
+            images = self.model.generate(batch, **self.recipe.options)
+            self._encode(np.nan_to_num(images))
         return max(time.perf_counter() - start, 1e-6)
 
     def plot(self, path: str | os.PathLike) -> Path:
@@ -223,8 +217,3 @@ class KIDCallback(EpochCallback):
             "real_images": self._real and self._real.count,
             "generated_images": self.num_images,
         } | {key: sampling[key] for key in ("sampler", "diffusion_steps", "seed")}
-
-
-def describe(protocol: dict[str, Any]) -> str:
-    """Return a protocol in one line."""
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in protocol.items())

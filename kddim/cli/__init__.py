@@ -17,8 +17,10 @@ from kddim.cli.stats import stats
 from kddim.cli.sweep import sweep
 from kddim.cli.train import train
 
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="kddim")
 def app() -> None:
     """Denoising diffusion implicit models in Keras 3.

@@ -9,7 +9,7 @@ from kddim.cli import options as shared
 @shared.MODEL
 @shared.output_options
 @shared.steps_option("5,10,20,50,100,200")
-@click.option("--num-images", "-n", type=int, default=8, show_default=True, help="Number of noises.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, default=8, help="Number of noises.")  # fmt: skip
 @shared.DETERMINISTIC_SAMPLER
 @shared.generation_options
 @shared.model_runtime
@@ -33,9 +33,9 @@ def consistency(**options):
 @click.command()
 @shared.MODEL
 @shared.output_options
-@click.option("--num-pairs", type=int, default=4, show_default=True, help="Number of pairs of noises.")  # fmt: skip
-@click.option("--num-images", "-n", type=int, default=11, show_default=True, help="Number of images per pair, from one noise to the other.")  # fmt: skip
-@click.option("--grid-size", type=int, default=8, show_default=True, help="Number of rows and of columns of the grid between four noises.")  # fmt: skip
+@click.option("--num-pairs", type=int, default=4, help="Number of pairs of noises.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, default=11, help="Number of images per pair, from one noise to the other.")  # fmt: skip
+@click.option("--grid-size", type=int, default=8, help="Number of rows and of columns of the grid between four noises.")  # fmt: skip
 @shared.sampler_options
 @shared.model_runtime
 def interpolate(**options):
@@ -60,7 +60,7 @@ def interpolate(**options):
 @click.argument("source")
 @shared.output_options
 @shared.steps_option("10,20,50,100,200")
-@click.option("--num-images", "-n", type=int, default=64, show_default=True, help="Number of real images.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, default=64, help="Number of real images.")  # fmt: skip
 @shared.split_option("validation")
 @shared.DETERMINISTIC_SAMPLER
 @shared.generation_options

@@ -3,18 +3,17 @@
 import click
 
 from kddim.cli import options as shared
-from kddim.cli.runtime import interactive
 
 
 @click.command()
 @shared.MODEL
 @click.option("--output", "-o", required=True, type=shared.PATH, help="A folder, a .png file (a grid) or a .npz file. With --animate, a folder, a .gif or a .webp file.")  # fmt: skip
 @shared.OVERWRITE
-@click.option("--num-images", "-n", type=int, default=18, show_default=True, help="Number of images.")  # fmt: skip
+@click.option("--num-images", "-n", type=int, default=18, help="Number of images.")  # fmt: skip
 @click.option("--animate", is_flag=True, help="Show the steps of the first 8 images: noisy images above, predicted images below.")  # fmt: skip
 @shared.sampler_options
 @shared.model_runtime
-def generate(model, dtype, output, overwrite, animate, **options):
+def generate(output, overwrite, animate, **options):
     """Generate images with MODEL, a .keras file or a run folder.
 
     A folder receives one PNG file per image (00000.png, 00001.png ...) and grid.png. A .npz
@@ -27,11 +26,9 @@ def generate(model, dtype, output, overwrite, animate, **options):
       kddim generate runs/digits -n 1000 --diffusion-steps 50 --eta 1 --output samples
       kddim generate runs/digits --animate --output digits.gif
     """
-    from kddim import runs
     from kddim.experiments import Animation, Generation
     from kddim.experiments.image_files import check_images_output
     from kddim.files import check_output
-    from kddim.samplers.parse import make_sampler
 
     only_animation = animate and output.suffix.lower() in Animation.products
     if animate and not only_animation and output.suffix.lower() in (".png", ".npz"):
@@ -40,13 +37,10 @@ def generate(model, dtype, output, overwrite, animate, **options):
         )
     check = check_output if only_animation else check_images_output
     check(output, overwrite)
-    options["sampler"] = make_sampler(options["sampler"], options.pop("eta"))
-    options["model"] = runs.load_model(model, dtype)
-    experiment: Animation | Generation
     if only_animation:
         options["num_images"] = min(8, options["num_images"])
-        experiment = Animation(**options)
     else:
-        experiment = Generation(animate=animate, **options)
-    experiment.run(output, overwrite=overwrite, verbose=interactive())
+        options["animate"] = animate
+    make = Animation if only_animation else Generation
+    experiment, *_ = shared.run_experiment(make, output=output, overwrite=overwrite, **options)
     click.echo(f"{experiment.num_images} images: {output}")

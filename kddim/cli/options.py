@@ -17,7 +17,6 @@ DTYPES = click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])
 SPLITS = click.Choice(["validation", "train", "all"])
 PROTOCOLS = click.Choice(["unbiased", "example", "standard"])
 PATH = click.Path(path_type=Path)
-AT_LEAST_1 = click.IntRange(min=1)
 
 SAMPLER_HELP = (
     f"{join_names(SAMPLERS)}. Options follow a colon, as in heun:alpha=0.5 or "
@@ -42,35 +41,34 @@ def group(*options: Callable) -> Callable[[Callable], Callable]:
 
 def batch_size_option(help: str) -> Callable:
     """Return the option `--batch-size`."""
-    return click.option("--batch-size", type=AT_LEAST_1, default=64, show_default=True, help=help)
+    return click.option("--batch-size", type=click.IntRange(min=1), default=64, help=help)
 
 
 def split_option(default: str) -> Callable:
     """Return the option `--split`."""
-    return click.option("--split", type=SPLITS, default=default, show_default=True, help="Part of SOURCE to take the real images from.")  # fmt: skip
+    return click.option("--split", type=SPLITS, default=default, help="Part of SOURCE to take the real images from.")  # fmt: skip
 
 
 def metric_option(default: str) -> Callable:
     """Return the option `--metric`."""
-    return click.option("--metric", "metrics", default=default, show_default=True, callback=parse_words, help="kid, fid or prdc, or several separated by commas. prdc stands for precision, recall, density and coverage.")  # fmt: skip
+    return click.option("--metric", "metrics", default=default, callback=parse_words, help="kid, fid or prdc, or several separated by commas. prdc stands for precision, recall, density and coverage.")  # fmt: skip
 
 
 def steps_option(default: str) -> Callable:
     """Return the option `--steps`."""
-    return click.option("--steps", default=default, show_default=True, callback=parse_integers, help="Numbers of diffusion steps, separated by commas.")  # fmt: skip
+    return click.option("--steps", default=default, callback=parse_integers, help="Numbers of diffusion steps, separated by commas.")  # fmt: skip
 
 
 # fmt: off
 MODEL = click.argument("model", type=click.Path())
 JSON_OUTPUT = click.option("--output", "-o", type=PATH, help="A .json file for the result.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-ETA = click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]")
-DETERMINISTIC_SAMPLER = click.option("--sampler", default="ddim", show_default=True, help="A deterministic sampler, written as for kddim generate.")
+DETERMINISTIC_SAMPLER = click.option("--sampler", default="ddim", help="A deterministic sampler, written as for kddim generate.")
 
 model_runtime = group(
     starts_keras,
     click.option("--dtype", type=DTYPES, help="Precision of the network.  [default: the precision that it was saved with]"),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noises. The same seed gives the same images."),
+    click.option("--seed", type=int, default=0, help="Seed of the noises. The same seed gives the same images."),
 )
 # Options that every verb accepts, even if they do not change its result.
 ignored_dtype = click.option("--dtype", type=DTYPES, hidden=True, expose_value=False)
@@ -81,9 +79,9 @@ generation_options = group(
     batch_size_option("Number of images per batch."),
 )
 sampler_options = group(
-    click.option("--diffusion-steps", type=int, default=20, show_default=True, help="Number of steps of the sampler."),
-    click.option("--sampler", default="ddim", show_default=True, help=SAMPLER_HELP),
-    ETA,
+    click.option("--diffusion-steps", type=int, default=20, help="Number of steps of the sampler."),
+    click.option("--sampler", default="ddim", help=SAMPLER_HELP),
+    click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]"),
     generation_options,
 )
 output_options = group(

@@ -17,26 +17,17 @@ def check_file(path: Path | None, overwrite: bool) -> None:
 
 
 def report_scores(result: dict[str, Any], output: Path | None) -> None:
-    """Print the result of a measurement, and write it to a file.
+    """Print scores with their errors and floors, then remarks and the protocol.
 
     Args:
         result: Result of `kddim.evaluation.evaluate` or `kddim.evaluation.compare`.
-        output: JSON file to write. None writes none.
+        output: JSON file that also receives the result. None writes none.
     """
-    print_scores(result)
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, result)
-
-
-def print_scores(result: dict[str, Any]) -> None:
-    """Print scores with their errors and floors, then remarks and the protocol."""
     floor = result.get("floor") or {}
     unbiased = result["protocol"]["protocol"] == "unbiased"
     for name in [name for name in SCORES if name in result]:
         label = name.upper() if name in ("kid", "fid") else name
-        is_error = unbiased or name != "kid"
-        spread = "(standard error)" if is_error else "(standard deviation)"
+        spread = "(standard error)" if unbiased or name != "kid" else "(standard deviation)"
         beside = f"; floor {_figure(floor, name, 4)}" if name in floor else ""
         click.echo(f"{label} {_figure(result, name, 6, spread)}{beside}")
         if name == "kid" and unbiased:
@@ -50,6 +41,8 @@ def print_scores(result: dict[str, Any]) -> None:
         click.echo(f"note: {remark}")
     for key, value in result["protocol"].items():
         click.echo(f"  {key.replace('_', ' ')}: {value}")
+    if output:
+        write_json(output, result)
 
 
 def _figure(scores: dict[str, Any], name: str, digits: int, spread: str = "") -> str:

@@ -11,11 +11,11 @@ from kddim.cli.values import parse_size_or_native
 @click.argument("source")
 @click.option("--output", "-o", required=True, type=shared.PATH, help="A .npz file.")
 @shared.OVERWRITE
-@click.option("--image-size", default="native", show_default=True, callback=parse_size_or_native, help="Size to crop and resize images to, usually the size of a model: a side in pixels, or HEIGHTxWIDTH. native keeps the images as they are.")  # fmt: skip
+@click.option("--image-size", default="native", callback=parse_size_or_native, help="Size to crop and resize images to, usually the size of a model: a side in pixels, or HEIGHTxWIDTH. native keeps the images as they are.")  # fmt: skip
 @click.option("--num-images", "-n", type=int, help="Maximum number of images.  [default: all]")
 @shared.encoder_options
 @shared.split_option("all")
-@click.option("--validation-split", type=float, default=0.2, show_default=True, help="Fraction of the validation images, as in training.")  # fmt: skip
+@click.option("--validation-split", type=float, default=0.2, help="Fraction of the validation images, as in training.")  # fmt: skip
 @click.option("--split-seed", type=int, help="Seed of the training run, which decides the parts of --split.  [default: 0]")  # fmt: skip
 @click.option("--seed", type=int, default=0, hidden=True)  # the older name of --split-seed
 @shared.batch_size_option("Number of images per batch of the encoder.")

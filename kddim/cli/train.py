@@ -1,7 +1,5 @@
 """Verb `kddim train`."""
 
-from typing import Any
-
 import click
 
 from kddim.cli import options as shared
@@ -9,12 +7,6 @@ from kddim.cli.runtime import interactive, starts_keras
 from kddim.cli.values import parse_integers, parse_size
 from kddim.names import ENCODERS, join_names
 from kddim.predictions import PREDICTION_TYPES
-
-
-def _option(name: str, default: Any, help: str, **settings: Any) -> Any:
-    """Return an option whose default is shown."""
-    return click.option(name, default=default, show_default=True, help=help, **settings)
-
 
 # fmt: off
 settings = shared.group(
@@ -24,27 +16,27 @@ settings = shared.group(
     click.option("--channels", type=int, help="Number of channels: 1 (grey) or 3 (colour).  [default: as in the data]"),
     click.option("--flip", is_flag=True, help="Mirror each training image with probability 1/2."),
     click.option("--limit", type=int, help="Maximum number of images.  [default: all]"),
-    _option("--validation-split", 0.2, "Fraction of the images for validation."),
+    click.option("--validation-split", default=0.2, help="Fraction of the images for validation."),
     click.option("--widths", callback=parse_integers, help="Number of channels of each level of the UNet.  [default: 32,64,96,128; digits: 32,64,96]"),
-    _option("--block-depth", 2, "Number of residual blocks per level."),
+    click.option("--block-depth", default=2, help="Number of residual blocks per level."),
     click.option("--attention-levels", callback=lambda *arguments: parse_integers(*arguments) or (), help="Levels with self-attention, such as 2,3. Level 0 is the finest.  [default: none]"),
-    _option("--normalization", "batch", "Normalisation layers: batch, or group for small batches."),
-    _option("--batch-size", 64, "Number of images per step."),
+    click.option("--normalization", default="batch", help="Normalisation layers: batch, or group for small batches."),
+    click.option("--batch-size", default=64, help="Number of images per step."),
     click.option("--epochs", type=int, help="Number of epochs.  [default: 50; digits: 100]"),
     click.option("--steps-per-epoch", type=int, help="Number of steps per epoch.  [default: --repeats passes over the data]"),
     click.option("--repeats", type=int, help="Number of passes over the data per epoch.  [default: 5; digits: 1]"),
     click.option("--max-minutes", type=float, help="Stop before an epoch that would exceed this time.  [default: no limit]"),
-    _option("--learning-rate", 1e-3, "Learning rate of AdamW."),
-    _option("--weight-decay", 1e-4, "Weight decay of AdamW."),
-    _option("--ema", 0.999, "Decay of the moving average of the weights."),
-    _option("--schedule", "cosine", f"Noise schedule: {shared.SCHEDULE_HELP}"),
-    _option("--prediction-type", "noise", f"Quantity that the network predicts: {join_names(PREDICTION_TYPES)}."),
+    click.option("--learning-rate", default=1e-3, help="Learning rate of AdamW."),
+    click.option("--weight-decay", default=1e-4, help="Weight decay of AdamW."),
+    click.option("--ema", default=0.999, help="Decay of the moving average of the weights."),
+    click.option("--schedule", default="cosine", help=f"Noise schedule: {shared.SCHEDULE_HELP}"),
+    click.option("--prediction-type", default="noise", help=f"Quantity that the network predicts: {join_names(PREDICTION_TYPES)}."),
     click.option("--loss-type", help=f"Quantity that the loss compares: {join_names(PREDICTION_TYPES)}.  [default: --prediction-type]"),
     click.option("--remat", is_flag=True, help="Use less memory and more time: compute activations again for the gradients."),
-    click.option("--kid-encoder", "--encoder", "kid_encoder", default="auto", show_default=True, help=f"Feature encoder of KID: {join_names([*ENCODERS, 'none'])}. auto is inception_v3 if its weights are available, else random_conv. none measures no KID."),
+    click.option("--kid-encoder", "--encoder", "kid_encoder", default="auto", help=f"Feature encoder of KID: {join_names([*ENCODERS, 'none'])}. auto is inception_v3 if its weights are available, else random_conv. none measures no KID."),
     click.option("--encoder-weights", type=click.Path(), help="Local file with weights for the encoder."),
-    _option("--kid-images", 1000, "Number of images to generate for each KID."),
-    _option("--kid-steps", 5, "Number of diffusion steps for each KID."),
+    click.option("--kid-images", default=1000, help="Number of images to generate for each KID."),
+    click.option("--kid-steps", default=5, help="Number of diffusion steps for each KID."),
     click.option("--kid-max-seconds", type=float, help="Lower --kid-images until a KID takes at most this time.  [default: no limit]"),
     click.option("--every", type=int, help="Number of epochs between KIDs, and between sample grids.  [default: 1; digits: 10]"),
 )
@@ -55,8 +47,8 @@ settings = shared.group(
 @click.argument("source", default="digits")
 @settings
 @starts_keras
-@click.option("--dtype", type=shared.DTYPES, default="float32", show_default=True, help="Precision of the network.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random. The same seed gives the same run.")  # fmt: skip
+@click.option("--dtype", type=shared.DTYPES, default="float32", help="Precision of the network.")  # fmt: skip
+@click.option("--seed", type=int, default=0, help="Seed of everything random. The same seed gives the same run.")  # fmt: skip
 def train(output, overwrite, dtype, **options):
     """Train a model on SOURCE, and write a run folder.
 

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -67,9 +66,18 @@ def load(
         >>> model.fit(train, validation_data=validation)
     """
     size = check_image_size(image_size)
-    _check_options(batch_size, validation_split, repeats, limit, channels, seed)
+    if not isinstance(validation_split, (int, float)) or not 0.0 < validation_split < 1.0:
+        raise ValueError(f"Expected `validation_split` in (0, 1). Received: {validation_split!r}")
+    check_count("batch_size", batch_size)
+    check_count("repeats", repeats)
+    if limit is not None:
+        check_count("limit", limit, least=2)
+    if channels is not None:
+        check_count("channels", channels)
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch)
+    if not hasattr(seed, "__index__"):
+        raise ValueError(f"Expected `seed` to be an int. Received: {seed!r}")
     if not str(source):
         raise ValueError(UNKNOWN_SOURCE.format(source))
     train, validation = _load_parts(source, size, channels, validation_split, limit, seed)
@@ -115,18 +123,3 @@ def _split(images: np.ndarray, validation_split: float) -> tuple[np.ndarray, np.
         )
     held_out = min(max(1, round(len(images) * validation_split)), len(images) - 1)
     return images[: len(images) - held_out], images[len(images) - held_out :]
-
-
-def _check_options(
-    batch_size: Any, validation_split: Any, repeats: Any, limit: Any, channels: Any, seed: Any
-) -> None:
-    if not isinstance(validation_split, (int, float)) or not 0.0 < validation_split < 1.0:
-        raise ValueError(f"Expected `validation_split` in (0, 1). Received: {validation_split!r}")
-    check_count("batch_size", batch_size)
-    check_count("repeats", repeats)
-    if limit is not None:
-        check_count("limit", limit, least=2)
-    if channels is not None:
-        check_count("channels", channels)
-    if not hasattr(seed, "__index__"):
-        raise ValueError(f"Expected `seed` to be an int. Received: {seed!r}")

@@ -1,9 +1,7 @@
 """Images that a model generates part by part, encoded as they come."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -11,10 +9,8 @@ from kddim.images import to_uint8
 from kddim.metrics.encoders import Encoder
 from kddim.metrics.feature_set import KEPT, FeatureSet, collect_features
 from kddim.model import DiffusionModel
-from kddim.progress import show_bar, show_progress
+from kddim.progress import show_progress
 from kddim.recipe import Recipe
-
-log = logging.getLogger("kddim")
 
 _CHUNK = 256  # number of images that are generated before they are encoded
 
@@ -43,25 +39,17 @@ class GeneratedImages:
             verbose: 1 draws a progress bar, 0 does not.
             kept: List that receives those images whose features are kept, in uint8 arrays.
         """
-        with self._progress(verbose) as progress:
-            callback = progress.callback(self.recipe.sampler.num_evaluations(1))
-            return collect_features(
-                encoder, self._batches(callback, kept), "generated", self._batch_size
-            )
-
-    @property
-    def _batch_size(self) -> int:
-        return min(self.recipe.batch_size, self.num_images)
-
-    def _progress(self, verbose: int) -> Any:
+        size = min(self.recipe.batch_size, self.num_images)
         evaluations = self.recipe.num_batch_evaluations(self.num_images)
-        if not verbose and not log.isEnabledFor(logging.INFO):
-            return show_bar(evaluations, 0)  # no time is spent on an estimate that nobody reads
         words = f"generating {self.num_images:,} images"
-        return show_progress(self.model, words, evaluations, self._batch_size, verbose)
+        with show_progress(self.model, words, evaluations, size, verbose) as progress:
+            callback = progress.callback(self.recipe.sampler.num_evaluations(1))
+            batches = self._batches(size, callback, kept)
+            return collect_features(encoder, batches, "generated", size)
 
-    def _batches(self, callback: Callable, kept: list[np.ndarray] | None) -> Iterator[np.ndarray]:
-        size = self._batch_size
+    def _batches(
+        self, size: int, callback: Callable, kept: list[np.ndarray] | None
+    ) -> Iterator[np.ndarray]:
         recipe = dataclasses.replace(self.recipe, batch_size=size)
         chunk = max(size, _CHUNK // size * size)
         for start in range(0, self.num_images, chunk):

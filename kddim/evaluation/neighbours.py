@@ -3,11 +3,11 @@
 import dataclasses
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kddim.data.decode import to_float32
 from kddim.evaluation.real_parts import RealParts
 from kddim.metrics.feature_set import FeatureSet
 from kddim.metrics.nearest_neighbours import nearest_neighbours
@@ -41,7 +41,6 @@ def search_neighbours(
             "neighbours are sought among the first %s of %s training images",
             *(f"{searched:,}", f"{training.count:,}"),
         )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     features = generated.features, training.features
     pixels = dataclasses.replace(source, split="train", num_images=None).arrays[0]
     draw_neighbours(path, images[: len(features[0])], pixels[:searched], features)
@@ -95,14 +94,10 @@ def draw_neighbours(
     indices, distances = nearest_neighbours(features[0], features[1], nearest)
     rows = np.argsort(distances[:, 0], kind="stable")[:ROWS]
     pictures = [
-        np.stack([_floats(generated[row]), *(_floats(training[index]) for index in indices[row])])
+        np.concatenate([to_float32(generated[[row]]), to_float32(training[indices[row]])])
         for row in rows
     ]
     labels = [["generated", *(f"{value:.3g}" for value in distances[row])] for row in rows]
     plot_neighbours(
         pictures, labels, path, title="generated images and their nearest training images"
     )
-
-
-def _floats(image: Any) -> np.ndarray:
-    return image / np.float32(255.0) if image.dtype == np.uint8 else image.astype("float32")

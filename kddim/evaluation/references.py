@@ -138,7 +138,6 @@ def make_reference(
     if num_images is not None and num_images < 4:
         raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
     images = RealImages(source, image_shape, split, num_images, **loading)
-    images.check_source()
     estimator = estimators.get(protocol or "unbiased")
     encode = estimator.encoder("auto" if encoder is None else encoder, None, weights)
     return Encoding(encode, estimator, batch_size, use_cache, verbose).reference_of(images)

@@ -33,7 +33,8 @@ class RealImages:
         side: Name of the images in remarks.
 
     Raises:
-        ValueError: If the split is unknown, or is not "all" for images at their own sizes.
+        ValueError: If the split is unknown, or is not "all" for images at their own sizes. If
+            the source has no images at their own sizes.
     """
 
     source: str | os.PathLike
@@ -54,20 +55,13 @@ class RealImages:
             )
         if self.num_images is not None and self.num_images < 1:
             raise ValueError(f"Expected num_images of at least 1. Received: {self.num_images}")
+        if self.image_shape is None:
+            len(self._native)  # raises before an encoder is loaded and images are decoded
 
     @property
     def words(self) -> str:
         """Part and source in words, such as "validation of digits"."""
         return f"{self.split} of {self.source}"
-
-    def check_source(self) -> None:
-        """Raise the errors that can be found before images are decoded.
-
-        Raises:
-            ValueError: If the source has no images at their own sizes.
-        """
-        if self.image_shape is None:
-            len(self._native)
 
     def key(self) -> dict[str, Any]:
         """Return JSON values that identify the images by the content of the source."""
@@ -118,10 +112,9 @@ class RealImages:
             return
         left = len(self)
         for array in self.arrays:
-            for batch in data.ImageDataset(array, batch_size):
-                if left > 0:
-                    yield batch[:left]
-                left -= len(batch)
+            if left > 0:
+                yield from data.ImageDataset(array[:left], batch_size)
+            left -= len(array)
 
 
 def real_images(

@@ -8,7 +8,7 @@ import numpy as np
 
 from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
-from kddim.experiments.tables import write_csv
+from kddim.files import write_csv
 from kddim.plots import plot_rows
 
 

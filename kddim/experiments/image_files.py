@@ -35,7 +35,7 @@ def check_images_output(path: str | os.PathLike, overwrite: bool) -> Path:
     return path
 
 
-def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
+def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool = False) -> None:
     """Write images in one of three forms, as a whole or not at all.
 
     Args:
@@ -43,24 +43,20 @@ def write_images(images: np.ndarray, path: str | os.PathLike, *, overwrite: bool
         path: `.png` file for one grid, `.npz` file for a uint8 array `images`, or folder for
             `00000.png`, `00001.png`, ... and `grid.png`.
         overwrite: If true, replace existing files of these names.
-
-    Returns:
-        `path`.
     """
     path = check_images_output(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = math.ceil(math.sqrt(len(images) * 2))  # twice as wide as high
     if path.suffix.lower() == ".png":
-        return save_png(path, grid(images, columns))
-    if path.suffix.lower() == ".npz":
+        save_png(path, grid(images, columns))
+    elif path.suffix.lower() == ".npz":
         with atomic_write(path) as partial:
             np.savez_compressed(partial, images=to_uint8(images))
-        return path
-    _write_folder(images, path, columns)
-    return path
+    else:
+        _write_folder(images, path, columns)
 
 
 def _write_folder(images: np.ndarray, path: Path, columns: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         partial = Path(folder) / path.name
         for index, pixels in enumerate(to_uint8(images)):

@@ -18,7 +18,7 @@ import numpy as np
 
 from kddim import runs
 from kddim.backend import to_numpy
-from kddim.files import atomic_write, check_output, write_json
+from kddim.files import atomic_write, check_output, read_json, write_json
 from kddim.model import DiffusionModel
 
 log = logging.getLogger("kddim")
@@ -71,13 +71,10 @@ class Ledger:
             result: Numbers of the cell, as JSON values.
             array: Array of the cell, or None.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not self.cells:
             self._write()  # marks the folder as this experiment's before anything else is in it
         if array is not None:
-            path = self._array_path(key)
-            path.parent.mkdir(exist_ok=True)
-            with atomic_write(path) as partial:
+            with atomic_write(self._array_path(key)) as partial:
                 np.save(partial, array)
             self._arrays.add(key)
         self.cells[key] = dict(result)
@@ -95,23 +92,19 @@ class Ledger:
         return self.folder / "arrays" / f"{key}.npy"
 
     def _is_whole(self, key: str) -> bool:
-        try:
+        with contextlib.suppress(OSError, ValueError, EOFError):
             self.array(key)
-        except (OSError, ValueError, EOFError):
-            return False
-        return True
+            return True
+        return False
 
     def _read(self) -> dict[str, Any] | None:
         path = self.folder / self.NAME
         if not path.is_file():
             return None
         kinds = {"settings": dict, "cells": dict, "arrays": list}
-        try:
-            content = json.loads(path.read_text())
-            if all(isinstance(content[key], kind) for key, kind in kinds.items()):
-                return content
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # damaged, as one whose entries are of other kinds
+        content = read_json(path)
+        if isinstance(content, dict) and kinds == {key: type(content.get(key)) for key in kinds}:
+            return content
         raise ValueError(
             f"Expected the record of an experiment. Received: {path}, which is damaged. {_WAY_OUT}"
         )

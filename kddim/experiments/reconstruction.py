@@ -9,7 +9,8 @@ import numpy as np
 from kddim import samplers
 from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
-from kddim.experiments.tables import to_markdown, write_csv, write_markdown
+from kddim.experiments.tables import to_markdown, write_markdown
+from kddim.files import write_csv
 from kddim.images import check_images
 from kddim.plots import plot_rows
 

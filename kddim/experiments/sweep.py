@@ -13,7 +13,8 @@ from kddim import samplers as known_samplers
 from kddim.evaluation import Reference, check_metrics
 from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
-from kddim.experiments.tables import to_markdown, write_csv, write_markdown
+from kddim.experiments.tables import to_markdown, write_markdown
+from kddim.files import write_csv
 from kddim.plots import plot_sweep
 
 # For each metric, the entry of `Reference.score` that the literature gives beside it.

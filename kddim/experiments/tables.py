@@ -1,6 +1,5 @@
-"""Tables as CSV and Markdown files."""
+"""Tables as Markdown files."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,19 +7,6 @@ from typing import Any
 from tabulate import tabulate
 
 from kddim.files import atomic_write
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV file as a whole or not at all.
-
-    Args:
-        path: File to write.
-        rows: At least one row. All rows have the keys of the first.
-    """
-    with atomic_write(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def write_markdown(path: Path, title: str, tables: Mapping[str, str], notes: str) -> None:

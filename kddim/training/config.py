@@ -114,9 +114,7 @@ class TrainingConfig:
         """
         defaults = DIGITS_DEFAULTS if str(self.source) == "digits" else EXAMPLE_DEFAULTS
         missing = {key: value for key, value in defaults.items() if getattr(self, key) is None}
-        config = ResolvedConfig(**(vars(self) | missing))
-        config.check()
-        return config
+        return ResolvedConfig(**(vars(self) | missing))
 
     def arguments_of(self, function: Callable) -> dict[str, Any]:
         """Return the settings that a function has parameters for, by their names."""
@@ -126,7 +124,11 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ResolvedConfig(TrainingConfig):
-    """Settings of a training run, with the defaults of the source filled in."""
+    """Settings of a training run, with the defaults of the source filled in.
+
+    Raises:
+        ValueError: If a setting that can be checked without the data is unknown or out of range.
+    """
 
     image_size: int | tuple[int, int] = EXAMPLE_DEFAULTS["image_size"]
     widths: tuple[int, ...] = EXAMPLE_DEFAULTS["widths"]
@@ -134,12 +136,7 @@ class ResolvedConfig(TrainingConfig):
     repeats: int = EXAMPLE_DEFAULTS["repeats"]
     every: int = EXAMPLE_DEFAULTS["every"]
 
-    def check(self) -> None:
-        """Check all settings that can be checked without the data.
-
-        Raises:
-            ValueError: If a setting is unknown or out of range.
-        """
+    def __post_init__(self):
         counts = ("batch_size", "epochs", "steps_per_epoch", "repeats", "every", "kid_steps")
         for name, minimum in [*((name, 1) for name in counts), ("kid_images", 2)]:
             value = getattr(self, name)

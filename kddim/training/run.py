@@ -63,7 +63,6 @@ def train(
     if measure:
         measure.prepare(model.image_shape)
 
-    output.mkdir(parents=True, exist_ok=True)
     _remove_earlier_run(output)
     history = callbacks.HistoryCallback(output, title=_title(resolved, model, measure))
     best = callbacks.BestModelCallback(
@@ -161,5 +160,4 @@ def _title(
 
 
 def _size(model: DiffusionModel) -> str:
-    height, width, channels = model.image_shape
-    return f"{height}x{width}x{channels}"
+    return "x".join(map(str, model.image_shape))
