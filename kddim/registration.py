@@ -50,6 +50,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         self.unfinished: set[str] = set()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Find `keras` and modules of kddim, with a loader that reports to `execute`."""
         if name != "keras" and not name.startswith("kddim."):
             return None
         others = [finder for finder in sys.meta_path if finder is not self]

@@ -64,7 +64,7 @@ def test_the_first_snippets_of_the_readme_train_save_and_load(tmp_path):
 def test_the_python_code_of_every_document_compiles():
     for document in DOCUMENTS:
         for block in code_of(document):
-            compile(block, str(document), "exec")
+            assert compile(block, str(document), "exec")
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,7 @@ class Generation(_Images):
         return rows
 
     def cells(self) -> dict[str, Cell]:
+        """Return one cell per batch, and one for the animation if it is wanted."""
         recipe = self.recipe(self.sampler, self.diffusion_steps)
         cells = {
             f"from {start}": Cell(recipe, self.batch_size, {"start": start})

@@ -49,6 +49,7 @@ class Interpolation(Experiment):
     recorded = ("num_pairs", "num_images", "grid_size", "diffusion_steps", "sampler")
 
     def cells(self) -> dict[str, Cell]:
+        """Return the cell of the strips and the cell of the grid, with their noises."""
         shape, size = self.model.image_shape, self.grid_size
         ends = latents.initial_noise(2 * self.num_pairs + 4, shape, self.seed)
         pairs, corners = zip(ends[:-4:2], ends[1:-4:2]), ends[-4:]
@@ -65,6 +66,7 @@ class Interpolation(Experiment):
         return {"images": cell.num_images}, self.generate(cell, callback)
 
     def write(self, ledger: Ledger) -> None:
+        """Write the strips, their animations and the grid, as far as they exist."""
         if "strips" in ledger:
             strips = ledger.array("strips")
             save_png(ledger.folder / "strips.png", grid(strips, self.num_images))

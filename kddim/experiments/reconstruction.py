@@ -69,6 +69,7 @@ class Reconstruction(Experiment):
         }
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Encode and decode the images, and return the errors and the first images."""
         options = {**cell.recipe.options, "callback": callback}
         encoded = self.model.encode(self.images, **options)
         decoded = self.model.decode(encoded, **options)
@@ -81,6 +82,7 @@ class Reconstruction(Experiment):
         }, decoded[:_SHOWN]
 
     def write(self, ledger: Ledger) -> None:
+        """Write the errors as tables, and the first images as a picture."""
         rows = self.rows(ledger)
         write_csv(ledger.folder / "reconstruction.csv", rows)
         table = to_markdown([

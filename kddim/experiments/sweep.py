@@ -111,6 +111,7 @@ class Sweep(Experiment):
         return f"{self.samplers[name]}, {steps} steps"
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Generate images, and return their scores and the time they took."""
         # The first step compiles, so it is taken before the clock starts.
         first_batch = dataclasses.replace(cell, num_images=self.batch_size)
         self.generate(first_batch, lambda *_: True)

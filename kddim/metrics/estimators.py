@@ -180,6 +180,7 @@ class Standard(Estimator):
 
     @property
     def kid_remarks(self) -> list[str]:
+        """Sentences about numbers of images that do not suit the subsets."""
         smaller = self._kept
         if not 4 <= smaller < 2 * SUBSET_SIZE:
             return []
