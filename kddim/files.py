@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_PARTIAL = ".partial"
+
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` at the end.
 
     Missing folders are created. If the block raises, the temporary file is removed and `path`
@@ -19,15 +21,44 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
     Args:
         path: The file to write.
+        durable: If true, the content is flushed to the disk before the file is renamed, so
+            that a power failure leaves the old file or the new one.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}{_PARTIAL}{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
+        if durable:
+            _flush(partial)
         os.replace(partial, path)
+        if durable:
+            _flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the list of the files in a folder, is on the disk."""
+    with contextlib.suppress(PermissionError):  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove the temporary files that a killed `atomic_write` left in a folder.
+
+    Call it only while no other process writes there.
+
+    Args:
+        folder: Folder to clean, without its subfolders. It need not exist.
+    """
+    for path in folder.glob(f".*{_PARTIAL}*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
