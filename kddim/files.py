@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kddim import signals
+
 _PARTIAL = ".partial"
 
 
@@ -25,6 +27,7 @@ def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[Pat
         durable: If true, the content is flushed to the disk before the file is renamed, so
             that a power failure leaves the old file or the new one.
     """
+    signals.unwind()
     path = Path(path)
     partial = path.with_name(f".{path.stem}{_PARTIAL}{path.suffix}")
     make_folder(path.parent)

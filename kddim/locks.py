@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from kddim import signals
 from kddim.files import make_folder
 
 log = logging.getLogger("kddim")
@@ -36,6 +37,7 @@ def output_lock(path: str | os.PathLike) -> Iterator[None]:
     Raises:
         ValueError: If another process, or another thread, writes the output.
     """
+    signals.unwind()
     path = Path(os.path.realpath(path))
     key = (path, threading.get_ident())
     if key in _held:
