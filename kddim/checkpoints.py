@@ -61,7 +61,8 @@ def write_checkpoint(path: Path, model: keras.Model, state: RunState) -> None:
     Raises:
         ValueError: If a weight is not finite. Nothing is written then.
     """
-    arrays, names = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    names: dict[str, list[Any]] = {}
     for group, variables in _groups(model).items():
         values = [to_numpy(variable.value) for variable in variables]
         _check_finite(group, variables, values)

@@ -9,7 +9,7 @@ from conftest import make_model
 
 from kddim import callbacks, checkpoints, data
 from kddim.callbacks import RunCheckpoint
-from kddim.interruptions import Interrupted
+from kddim.signals import Interrupted
 
 EPOCHS, STEPS = 4, 5
 

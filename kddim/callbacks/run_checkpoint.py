@@ -16,7 +16,7 @@ from kddim import backend
 from kddim.backend import to_numpy
 from kddim.checkpoints import CheckpointFolder, RunState, restore_variables
 from kddim.checks import check_count
-from kddim.interruptions import Handlers, Interrupted
+from kddim.signals import Handlers, Interrupted
 
 log = logging.getLogger("kddim")
 
@@ -305,7 +305,7 @@ class RunCheckpoint(keras.callbacks.Callback):
 
     def _on_signal(self, number: int) -> None:
         if self._signal is not None:
-            raise Interrupted("interrupted", number)
+            raise Interrupted(128 + number)
         self._signal = number
         if self._in_batch or self._saving or (self._step and self._end_of_epoch is None):
             log.info("%s: stopping after this step", signal.Signals(number).name)
@@ -317,9 +317,9 @@ class RunCheckpoint(keras.callbacks.Callback):
         if not saved:
             self.save()
         raise Interrupted(
+            128 + number,
             f"stopped by {signal.Signals(number).name} in epoch {self._epoch + 1} after step "
-            f"{self._step}. A checkpoint is in {self.folder.folder}. {self.way_on}",
-            number,
+            f"{self._step}, and saved. {self.way_on}",
         )
 
 
@@ -332,13 +332,13 @@ def _state_of(callback: Any) -> Any:
 
 
 def _random_state() -> dict[str, Any]:
-    """Return the states of the global random generators of NumPy and Python."""
-    kind, keys, *rest = np.random.get_state(legacy=True)
+    """Return the states of the global random generators, which users' data sets may use."""
+    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     return {"numpy": [kind, np.asarray(keys).tolist(), *rest], "python": random.getstate()}
 
 
 def _set_random_state(state: dict[str, Any]) -> None:
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, "uint32"), *rest))
+    np.random.set_state((kind, np.array(keys, "uint32"), *rest))  # noqa: NPY002
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
