@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import random
 import signal
 import time
 from pathlib import Path
@@ -14,18 +13,12 @@ import numpy as np
 
 from kddim import backend
 from kddim.backend import to_numpy
+from kddim.callbacks.states import random_state, set_random_state, set_states, states_of
 from kddim.checkpoints import CheckpointFolder, RunState, restore_variables
 from kddim.checks import check_count
 from kddim.signals import Handlers, Interrupted
 
 log = logging.getLogger("kddim")
-
-# State of callbacks of Keras, which have no method for it.
-_KERAS_STATE = {
-    "EarlyStopping": ("wait", "stopped_epoch", "best", "best_epoch"),
-    "ModelCheckpoint": ("best", "epochs_since_last_save", "_current_total_batches_seen"),
-    "ReduceLROnPlateau": ("wait", "cooldown_counter", "best"),
-}
 
 
 class RunCheckpoint(keras.callbacks.Callback):
@@ -154,23 +147,9 @@ class RunCheckpoint(keras.callbacks.Callback):
             model.restored_state = None
             self._restored = state
             self._steps = state.steps
-            for other, found in self._states_of(state):
-                if hasattr(other, "set_state"):
-                    other.set_state(found)
+            set_states(self._others, state.details["callbacks"], training=False)
+            for other in self._others:
                 other.resumed_step = state.step
-
-    def _states_of(self, state: RunState) -> list[tuple[Any, Any]]:
-        """Return the other callbacks with their states, if the checkpoint has them."""
-        found = state.details["callbacks"]
-        return [(other, found[key]) for key, other in self._named().items() if key in found]
-
-    def _named(self) -> dict[str, Any]:
-        """Return the other callbacks by class and number, such as `KIDCallback 0`."""
-        named: dict[str, Any] = {}
-        for other in self._others:
-            kind = type(other).__name__
-            named[f"{kind} {sum(key.startswith(f'{kind} ') for key in named)}"] = other
-        return named
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         resumes = self._restored is not None
@@ -198,17 +177,15 @@ class RunCheckpoint(keras.callbacks.Callback):
 
     def _note_beginning(self) -> None:
         """Take note of what decides the data of an epoch, before its first batch is read."""
-        self._random = _random_state()
+        self._random = random_state()
         self._data_state = self._data.get_state() if hasattr(self._data, "get_state") else None
 
     def _go_on(self, state: RunState) -> None:
         """Bring the data, the metrics and Keras' callbacks to the position of a checkpoint."""
-        for other, found in self._states_of(state):
-            if not hasattr(other, "set_state"):
-                vars(other).update(found)
+        set_states(self._others, state.details["callbacks"], training=True)
         if hasattr(self._data, "set_state") and state.details["data"] is not None:
             self._data.set_state(state.details["data"])
-        _set_random_state(state.details["random"])
+        set_random_state(state.details["random"])
         if state.step:
             model = self.model
             for variable, value in zip(model.metrics_variables, state.metrics):
@@ -270,9 +247,17 @@ class RunCheckpoint(keras.callbacks.Callback):
         if self.every_seconds is not None:
             due = due or time.monotonic() - self._last_time >= self.every_seconds
         if due:
-            self.save()
+            self._try_to_save()
             if self._signal is not None:  # it came while the file was written
-                self._stop(saved=True)
+                self._stop()
+
+    def _try_to_save(self) -> None:
+        """Save, or say why not: a training does not end because a disk is full for a while."""
+        try:
+            self.save()
+        except OSError as error:
+            log.warning("no checkpoint was written, and the training goes on: %s", error)
+            self._last_steps, self._last_time = self._steps, time.monotonic()
 
     def save(self) -> Path:
         """Write a checkpoint of the present position, and return its path.
@@ -290,10 +275,10 @@ class RunCheckpoint(keras.callbacks.Callback):
         return path
 
     def _position(self) -> RunState:
-        metrics = tuple(to_numpy(v.value) for v in self.model.metrics_variables)
-        callbacks = {key: _state_of(other) for key, other in self._named().items()}
+        # Copies, because PyTorch's variables share their memory with these arrays.
+        metrics = tuple(np.array(to_numpy(v.value)) for v in self.model.metrics_variables)
         details = {
-            "callbacks": {key: state for key, state in callbacks.items() if state is not None},
+            "callbacks": states_of(self._others),
             "data": self._data_state,
             "random": self._random,
         }
@@ -312,33 +297,11 @@ class RunCheckpoint(keras.callbacks.Callback):
         else:
             self._stop()
 
-    def _stop(self, saved: bool = False) -> None:
+    def _stop(self) -> None:
         number = self._signal or signal.SIGINT
-        if not saved:
-            self.save()
+        self.save()
         raise Interrupted(
             128 + number,
             f"stopped by {signal.Signals(number).name} in epoch {self._epoch + 1} after step "
             f"{self._step}, and saved. {self.way_on}",
         )
-
-
-def _state_of(callback: Any) -> Any:
-    """Return the state of a callback as JSON values, or None if it has none to keep."""
-    if hasattr(callback, "get_state"):
-        return callback.get_state()
-    names = _KERAS_STATE.get(type(callback).__name__, ())
-    return {name: getattr(callback, name) for name in names if hasattr(callback, name)} or None
-
-
-def _random_state() -> dict[str, Any]:
-    """Return the states of the global random generators, which users' data sets may use."""
-    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
-    return {"numpy": [kind, np.asarray(keys).tolist(), *rest], "python": random.getstate()}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, "uint32"), *rest))  # noqa: NPY002
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
