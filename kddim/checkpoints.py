@@ -35,6 +35,8 @@ class RunState:
         time: Unix time in seconds at which the checkpoint was written.
         details: JSON values: states of the callbacks, of the data set and of random generators.
         metrics: Values of the metrics in the middle of the epoch.
+        scalars: Values of the scalar variables at the position, by names such as
+            "optimizer/0". Callbacks at the end of an epoch change the learning rate.
         path: File of the checkpoint.
     """
 
@@ -44,6 +46,7 @@ class RunState:
     time: float
     details: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     metrics: tuple[np.ndarray, ...] = dataclasses.field(default=(), repr=False)
+    scalars: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
     path: Path | None = dataclasses.field(default=None, repr=False)
 
 
@@ -68,6 +71,7 @@ def write_checkpoint(path: Path, model: keras.Model, state: RunState) -> None:
         _check_finite(group, variables, values)
         names[group] = [_describe(variable) for variable in variables]
         arrays |= {f"{group}/{i}": _storable(value) for i, value in enumerate(values)}
+    arrays |= state.scalars
     arrays |= {f"metrics/{i}": _storable(value) for i, value in enumerate(state.metrics)}
     about = {
         "epoch": state.epoch,
@@ -84,6 +88,16 @@ def write_checkpoint(path: Path, model: keras.Model, state: RunState) -> None:
 
 def _groups(model: keras.Model) -> dict[str, list[Any]]:
     return {"model": list(model.variables), "optimizer": list(model.optimizer.variables)}
+
+
+def scalars_of(model: keras.Model) -> dict[str, np.ndarray]:
+    """Return copies of all scalar variables of a model and its optimiser, by their names."""
+    return {
+        f"{group}/{index}": _storable(np.array(to_numpy(variable.value)))
+        for group, variables in _groups(model).items()
+        for index, variable in enumerate(variables)
+        if not variable.shape
+    }
 
 
 def _describe(variable: Any) -> list[Any]:

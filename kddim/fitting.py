@@ -201,6 +201,10 @@ class Fitting(keras.Model):
             self._checked(validation_data[0], {})
         elif validation_data is not None:
             kwargs["validation_data"] = self._checked(validation_data, {})
+        if hasattr(x, "set_state"):
+            # Such a data set shuffles itself. Keras would shuffle its batches again, in an order
+            # that a resumed training cannot repeat.
+            kwargs.setdefault("shuffle", False)
         callbacks = _callbacks_of(kwargs["callbacks"] if "callbacks" in kwargs else args[4:5])
         for callback in callbacks:
             if hasattr(callback, "before_fit"):

@@ -57,7 +57,7 @@ class Run:
             self.images[:48], 8, training=True, steps_per_epoch=STEPS, flip=True, seed=3
         )
         validation = data.ImageDataset(self.images[48:], 8)
-        self.model = make_model(self.images, seed=7)
+        self.model = make_model(self.images, seed=7, widths=(4, 8))
         self.model.compile(optimizer=keras.optimizers.Adam(3e-3))
         self.kid = callbacks.KIDCallback(validation, "random_conv", 16, 2, every=2, verbose=0)
         self.history = callbacks.HistoryCallback(self.folder)
@@ -102,47 +102,153 @@ def uninterrupted(tmp_path_factory):
     return images, Run(images, folder, every_steps=None).start().result()
 
 
-CUTS = {
-    "in the first steps": [StopAt(0, 3)],
-    "at the last step of an epoch": [StopAt(1, 4)],
-    "while validating": [StopAt(1, 0, "on_test_batch_begin")],
-    "after the callbacks of an epoch": [StopAt(1, None, "on_epoch_end")],
-    "twice in one epoch": [StopAt(2, 1), StopAt(2, 3)],
-    "again and again": [StopAt(0, 3), StopAt(1, 2), StopAt(1, 4), StopAt(3, 0), StopAt(3, 4)],
-}
+# In the first steps, at the last step of an epoch, while validating, after the callbacks of an
+# epoch, and twice in one epoch.
+CUTS = [
+    StopAt(0, 3),
+    StopAt(1, 4),
+    StopAt(1, 0, "on_test_batch_begin"),
+    StopAt(1, None, "on_epoch_end"),
+    StopAt(3, 1),
+    StopAt(3, 3),
+]
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
-def test_a_killed_training_ends_as_one_that_was_not(uninterrupted, tmp_path, cuts):
+def test_a_killed_training_ends_as_one_that_was_not(uninterrupted, tmp_path):
     images, wanted = uninterrupted
     run = Run(images, tmp_path)
-    for number, cut in enumerate(cuts):
+    for number, cut in enumerate(CUTS):
         with pytest.raises(RuntimeError, match="killed"):
             run.start(stop=cut, resume=number > 0)
     check_equal(run.start(resume=True).result(), wanted)
+    assert len(list((tmp_path / "c").iterdir())) == 2
 
 
-# Where a signal comes, and the step of the checkpoint that it leaves.
-SIGNALS = {
-    "between two steps": (StopAt(1, 2, number=signal.SIGTERM), 4),
-    "within a step": (StopAt(1, 2, "on_train_batch_begin", signal.SIGINT), 3),
-    "while validating": (StopAt(2, 0, "on_test_batch_begin", signal.SIGINT), STEPS),
-    "after the callbacks of an epoch": (StopAt(1, None, "on_epoch_end", signal.SIGTERM), STEPS),
-}
+# Where a signal comes, and the position of the checkpoint that it leaves.
+SIGNALS = [
+    (StopAt(0, 2, number=signal.SIGTERM), (0, 4)),  # between two steps: after the next one
+    (StopAt(1, 2, "on_train_batch_begin", signal.SIGINT), (1, 3)),
+    (StopAt(2, 0, "on_test_batch_begin", signal.SIGINT), (2, STEPS)),
+    (StopAt(2, None, "on_epoch_end", signal.SIGTERM), (2, STEPS)),
+]
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize(("cut", "step"), SIGNALS.values(), ids=SIGNALS)
-def test_a_signal_saves_where_it_came(uninterrupted, tmp_path, cut, step):
+def test_a_signal_saves_where_it_came(uninterrupted, tmp_path):
     images, wanted = uninterrupted
-    run, place, number = Run(images, tmp_path, every_steps=None), cut.place, cut.number
-    handler = signal.getsignal(number)
-    with pytest.raises(Interrupted, match=r"RunCheckpoint\.restore") as stopped:
-        run.start(stop=cut)
-    assert stopped.value.status == 128 + number
-    assert signal.getsignal(number) is handler
-    state = checkpoints.newest(tmp_path / "c")
-    assert state.epoch == place[0]
-    assert state.step == step
+    run = Run(images, tmp_path, every_steps=None)
+    for index, (cut, place) in enumerate(SIGNALS):
+        handler = signal.getsignal(cut.number)
+        with pytest.raises(Interrupted, match=r"RunCheckpoint\.restore") as stopped:
+            run.start(stop=cut, resume=index > 0)
+        assert stopped.value.status == 128 + cut.number
+        assert signal.getsignal(cut.number) is handler
+        state = checkpoints.newest(tmp_path / "c")
+        assert (state.epoch, state.step) == place
     check_equal(run.start(resume=True).result(), wanted)
+
+
+def small(tmp_path, images, **options):
+    """A model after three steps, whose checkpoints are in `tmp_path`."""
+    model = make_model(images, widths=(4, 8))
+    checkpoint = RunCheckpoint(tmp_path, every_steps=1, **options)
+    train = data.ImageDataset(images, 16, training=True, steps_per_epoch=3)
+    model.fit(train, verbose=0, callbacks=[checkpoint])
+    return model, train
+
+
+def test_every_change_and_every_loss_of_bytes_is_seen(images, tmp_path):
+    small(tmp_path, images, keep=1)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    checkpoints.read_checkpoint(path)
+    random = np.random.default_rng(0)
+    damaged = [whole[: len(whole) * tenth // 10] for tenth in range(10)]
+    for place in random.integers(0, len(whole), 200):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << random.integers(0, 8)
+        damaged.append(bytes(changed))
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="Expected a whole checkpoint"):
+            checkpoints.read_checkpoint(path)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(images, tmp_path, caplog):
+    model, _ = small(tmp_path, images)
+    before, newest = sorted(tmp_path.iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    state = RunCheckpoint.restore(model, tmp_path)
+    assert (state.steps, state.path) == (2, before)
+    assert f"Going on from the one before, {before}" in caplog.text
+    assert str(newest) in caplog.text
+    before.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"Expected a checkpoint.*none that is whole"):
+        RunCheckpoint.restore(model, tmp_path)
+
+
+def test_a_checkpoint_is_a_numpy_archive_that_holds_no_objects(images, tmp_path):
+    model, _ = small(tmp_path, images, keep=1)
+    (path,) = tmp_path.iterdir()
+    with np.load(path, allow_pickle=False) as archive:
+        values = [archive[f"model/{i}"] for i in range(len(model.variables))]
+    for value, variable in zip(values, model.variables):
+        np.testing.assert_array_equal(value, keras.ops.convert_to_numpy(variable.value))
+
+
+def test_another_model_is_refused_before_anything_is_assigned(images, tmp_path):
+    small(tmp_path, images)
+    other = make_model(images, widths=(4, 12))
+    weights = other.get_weights()
+    with pytest.raises(ValueError, match=r"variables of the checkpoint.*has shape"):
+        RunCheckpoint.restore(other, tmp_path)
+    for mine, before in zip(other.get_weights(), weights):
+        np.testing.assert_array_equal(mine, before)
+
+
+def test_checkpoints_of_another_training_are_neither_mixed_nor_removed(images, tmp_path):
+    model, train = small(tmp_path, images)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"RunCheckpoint\.restore"):
+        model.fit(train, verbose=0, callbacks=[RunCheckpoint(tmp_path)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(images, tmp_path):
+    model, _ = small(tmp_path, images)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    model.network.set_weights([np.full_like(w, np.nan) for w in model.network.get_weights()])
+    checkpoint = RunCheckpoint(tmp_path)
+    checkpoint.set_model(model)
+    with pytest.raises(ValueError, match="diverged"):
+        checkpoint.save()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_full_disk_does_not_end_a_training(images, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoints, "_write_archive", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))  # fmt: skip
+    model = make_model(images, widths=(4, 8))
+    train = data.ImageDataset(images, 16, training=True, steps_per_epoch=3)
+    with pytest.raises(OSError, match="No space"):  # of the last one, at the end
+        model.fit(train, verbose=0, callbacks=[RunCheckpoint(tmp_path, every_steps=1)])
+    assert caplog.text.count("no checkpoint was written, and the training goes on") == 3
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"every_steps": 0}, "every_steps"),
+        ({"every_minutes": 0.0}, "every_minutes"),
+        ({"every_minutes": float("nan")}, "every_minutes"),
+        ({"keep": 0}, "keep"),
+    ],
+)
+def test_bad_options_are_refused(options, match):
+    with pytest.raises(ValueError, match=match):
+        RunCheckpoint("folder", **options)
+
+
+def test_the_newest_position_of_no_checkpoint_is_none(tmp_path):
+    assert checkpoints.newest(tmp_path) is None

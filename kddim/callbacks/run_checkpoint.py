@@ -14,7 +14,7 @@ import numpy as np
 from kddim import backend
 from kddim.backend import to_numpy
 from kddim.callbacks.states import random_state, set_random_state, set_states, states_of
-from kddim.checkpoints import CheckpointFolder, RunState, restore_variables
+from kddim.checkpoints import CheckpointFolder, RunState, restore_variables, scalars_of
 from kddim.checks import check_count
 from kddim.signals import Handlers, Interrupted
 
@@ -77,7 +77,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         super().__init__()
         if every_minutes is not None and not every_minutes > 0:
             raise ValueError(f"Expected `every_minutes` above 0. Received: {every_minutes}")
-        self.every_steps = every_steps and check_count("every_steps", every_steps)
+        self.every_steps = None if every_steps is None else check_count("every_steps", every_steps)
         self.every_seconds = None if every_minutes is None else 60.0 * every_minutes
         self.folder = CheckpointFolder(directory, check_count("keep", keep))
         self.way_on = (
@@ -286,7 +286,8 @@ class RunCheckpoint(keras.callbacks.Callback):
         details = json.loads(json.dumps(details, default=float))
         if not self._step:
             metrics = ()
-        return RunState(self._epoch, self._step, self._steps, time.time(), details, metrics)
+        place = (self._epoch, self._step, self._steps, time.time())
+        return RunState(*place, details, metrics, scalars_of(self.model))
 
     def _on_signal(self, number: int) -> None:
         if self._signal is not None:
