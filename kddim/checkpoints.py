@@ -96,7 +96,7 @@ def scalars_of(model: keras.Model) -> dict[str, np.ndarray]:
         f"{group}/{index}": _storable(np.array(to_numpy(variable.value)))
         for group, variables in _groups(model).items()
         for index, variable in enumerate(variables)
-        if not variable.shape
+        if len(variable.shape) == 0
     }
 
 
