@@ -8,6 +8,7 @@ import sys
 import click
 
 from kddim import __version__
+from kddim.checks import printable
 from kddim.cli.compare import compare
 from kddim.cli.evaluate import evaluate
 from kddim.cli.experiments import consistency, interpolate, reconstruct
@@ -58,5 +59,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"kddim: error: {' '.join(message.split())}", err=True)
+    click.echo(f"kddim: error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(2)

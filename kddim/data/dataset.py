@@ -1,11 +1,14 @@
 """Batches of images for training on every Keras backend."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from kddim.data.arrays import check_shape
 from kddim.data.decode import to_float32
+from kddim.data.skipped import Unreadable
 
 
 class ImageDataset(keras.utils.PyDataset):
@@ -24,10 +27,15 @@ class ImageDataset(keras.utils.PyDataset):
         flip: If true, mirror each training image with probability 1/2, chosen anew in each epoch.
         seed: Int that determines the order and the flips.
 
+    Attributes:
+        skipped: Files of the source that cannot be read, as `(path, reason)`.
+
     Raises:
-        ValueError: If `images` has another shape or type or is empty, or if `batch_size` is below
-            1.
+        ValueError: If `images` has another shape or type, is empty or looks like channels first,
+            or if `batch_size` is below 1.
     """
+
+    skipped: Sequence[Unreadable] = ()
 
     def __init__(
         self,
@@ -46,6 +54,7 @@ class ImageDataset(keras.utils.PyDataset):
                 "Expected images (n, height, width, channels), at least one, and a batch_size of "
                 f"at least 1. Received: shape {images.shape}, batch_size={batch_size}"
             )
+        check_shape(images.shape)
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise ValueError(f"Expected uint8, or floats in [0, 1]. Received: {images.dtype}")
         self.images = images
