@@ -32,7 +32,7 @@ class ImageDataset(keras.utils.PyDataset):
 
     Raises:
         ValueError: If `images` has another shape or type, is empty or looks like channels first,
-            or if `batch_size` is below 1.
+            if `batch_size` is below 1, or if training images do not fill one batch.
     """
 
     skipped: Sequence[Unreadable] = ()
@@ -65,6 +65,11 @@ class ImageDataset(keras.utils.PyDataset):
         self.flip = flip and training
         self.seed = seed % 2**64
         self.epoch = 0
+        if not len(self):
+            raise ValueError(
+                f"Expected at least one batch of {batch_size} training images. Received: "
+                f"{len(images)} images. Use a smaller batch size or more images."
+            )
         self._shuffle()
 
     def __len__(self) -> int:

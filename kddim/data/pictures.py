@@ -105,7 +105,8 @@ def _reason(path: Path, error: Exception) -> str:
         return "the file is empty" if empty else "cannot identify a picture in the file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return reason_of(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+    words = reason_of(error)
+    return words if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {words}"
 
 
 @contextlib.contextmanager
