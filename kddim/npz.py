@@ -87,15 +87,13 @@ class _Stored:
         shape: Shape of the array.
         dtype: Type of the values.
         fortran: True if the first axis varies fastest in the file.
-        held: Number of bytes that the file holds of its values.
-        packed: Number of bytes that these take in the file.
+        packed: Number of bytes that the values take in the file, at most.
         member: Name of the member of an archive. None is the file itself.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     fortran: bool
-    held: int
     packed: int
     member: zipfile.ZipInfo | None = None
 
@@ -105,15 +103,9 @@ class _Stored:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def check(self) -> None:
-        """Raise a ValueError if the array must not or cannot be read."""
+        """Raise a ValueError if the array must not be read."""
         if self.dtype.hasobject:
             raise ValueError("Object arrays cannot be loaded, because they can run any code")
-        # Only a member of an archive ends with its array.
-        if self.size > self.held or (self.member and self.size < self.held):
-            raise ValueError(
-                f"truncated or damaged: shape {self.shape} of {self.dtype} takes "
-                f"{size_in_words(self.size)}, and the file holds {size_in_words(self.held)}"
-            )
         if self.size > _BOMB_BYTES and self.size > _BOMB_RATIO * self.packed:
             raise ValueError(
                 f"{size_in_words(self.size)} compressed to {size_in_words(self.packed)}, as no "
@@ -154,21 +146,33 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]
 
 
 def _header(content: IO[bytes], total: int, member: zipfile.ZipInfo | None) -> _Stored:
-    """Read a header, and leave the file at the first value."""
-    where = f"{member.filename}: " if member else ""
-    with _explained(None, where), warnings.catch_warnings():
+    """Return the array that a file of a number of bytes holds, if it can."""
+    with _explained(None, f"{member.filename}: " if member else ""):
+        shape, fortran, dtype = _parse(content)
+        if len(shape) > 64 or any(isinstance(side, bool) or side < 0 for side in shape):
+            raise ValueError(f"shape {shape}"[:200])
+        if math.prod(shape) >= 2**62:
+            raise ValueError(f"shape {shape}, more values than any memory holds"[:200])
+        stored = _Stored(shape, dtype, fortran, member.compress_size if member else total, member)
+        held = total - content.tell()
+        # Only a member of an archive ends with its array. Objects are pickled, at any size.
+        if not dtype.hasobject and (stored.size > held or (member and stored.size < held)):
+            raise ValueError(
+                f"truncated or damaged: shape {shape} of {dtype} takes "
+                f"{size_in_words(stored.size)}, and the file holds {size_in_words(held)}"
+            )
+    return stored
+
+
+def _parse(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, order and type of a header, and leave the file at the first value."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # headers of Python 2
         version = npy.read_magic(content)
         if version not in ((1, 0), (2, 0)):  # the third is for names of fields beyond ASCII
             raise ValueError(f"version {version} of the format")
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(content)
-    if len(shape) > 64 or any(isinstance(side, bool) or side < 0 for side in shape):
-        raise ValueError(f"{where}shape {shape}"[:200])
-    if math.prod(shape) >= 2**62:
-        raise ValueError(f"{where}shape {shape}, more values than any memory holds"[:200])
-    packed = member.compress_size if member else total
-    return _Stored(shape, dtype, fortran, total - content.tell(), packed, member)
+        return read(content)
 
 
 def _read(path: str | os.PathLike, stored: _Stored) -> np.ndarray:
@@ -177,7 +181,7 @@ def _read(path: str | os.PathLike, stored: _Stored) -> np.ndarray:
         if stored.member:
             archive = stack.enter_context(zipfile.ZipFile(content))
             content = stack.enter_context(_open_member(archive, stored.member))
-        _header(content, 0, None)
+        _parse(content)
         array = np.empty(stored.shape, stored.dtype, "F" if stored.fortran else "C")
         flat = array.reshape(-1, order="A").view("uint8") if stored.size else b""
         for start in range(0, len(flat), _BLOCK):

@@ -81,4 +81,4 @@ def test_damaged_files_are_decoded_or_unreadable(tmp_path, capfd):
 
 @pytest.mark.slow
 def test_many_damaged_files_are_decoded_or_unreadable(tmp_path, capfd):
-    fuzz(tmp_path, 40_000, capfd)
+    fuzz(tmp_path, 10_000, capfd)

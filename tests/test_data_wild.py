@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from kddim.checks import printable
+from kddim.cli import main
+from kddim.cli.runtime import _OneLine
 from kddim.data import NativeImages, fingerprint, load, write_skipped
 from kddim.data import scan as scan_module
 from kddim.data.folder import load_folder
@@ -191,6 +193,19 @@ def test_a_folder_without_a_readable_picture_names_the_first_files(tmp_path):
 )
 def test_names_are_printed_in_one_line(text, wanted):
     assert printable(text) == wanted
+
+
+def test_the_command_line_prints_odd_names_in_one_line(capsys):
+    record = logging.LogRecord("kddim", logging.INFO, "", 0, "read %s", ("a\n\x1b[31m.png",), None)
+    assert _OneLine().format(record) == "read a\\n\\x1b[31m.png"
+    record.name = "other.library"
+    assert "\n" in _OneLine().format(record)
+    for name in ("a\x1b[31m\x00", "\udcff"):
+        with pytest.raises(SystemExit):
+            main(["stats", name, "-o", "no\x1b[31mnpz"])
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert error.rstrip("\n").isprintable()
 
 
 def test_names_of_any_bytes_are_read_and_have_a_fingerprint(tmp_path):
