@@ -4,6 +4,7 @@ from kddim.callbacks.best_model import BestModelCallback
 from kddim.callbacks.history import HistoryCallback
 from kddim.callbacks.image_grid import ImageGridCallback
 from kddim.callbacks.kid import KIDCallback
+from kddim.callbacks.run_checkpoint import RunCheckpoint
 from kddim.callbacks.time_limit import TimeLimitCallback
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "HistoryCallback",
     "ImageGridCallback",
     "KIDCallback",
+    "RunCheckpoint",
     "TimeLimitCallback",
 ]
