@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kddim.data import NativeImages, load
 from kddim.data.arrays import load_arrays
 
 FLOATS = np.random.default_rng(0).random((6, 8, 10, 3))
@@ -180,3 +181,24 @@ def test_a_bad_value_outside_the_crop_is_refused_too(saved):
     images[0, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="Expected finite pixel values"):
         load_arrays(saved(images), (4, 4))
+
+
+# Arrays that look like channels first
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 8, 8), (40, 1, 28, 28), (5, 4, 32, 16)])
+def test_channels_first_is_refused_with_the_mend(tmp_path, shape):
+    images = np.zeros(shape, "uint8")
+    np.save(tmp_path / "a.npy", images)
+    message = r"Expected images of shape \(n, height, width, channels\).*np\.moveaxis\(images, 1, -"
+    for open_source in (lambda path: load(path, 8, 2), NativeImages):
+        with pytest.raises(ValueError, match=message):
+            open_source(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", np.moveaxis(images, 1, -1))
+    assert load(tmp_path / "a.npy", 8, 2)[0].images.shape[1:] == (8, 8, shape[1])
+
+
+@pytest.mark.parametrize("shape", [(9, 3, 8, 3), (9, 8, 8, 8), (9, 3, 3, 3), (9, 1, 8, 1)])
+def test_other_shapes_are_channels_last(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape, "uint8"))
+    assert load(tmp_path / "a.npy", shape[1:3], 2)[0].images.shape[1:] == shape[1:]

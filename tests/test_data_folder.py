@@ -1,6 +1,5 @@
 """Tests of folders of pictures: files, skipped files and their log, storage of arrays."""
 
-import builtins
 import logging
 
 import numpy as np
@@ -10,9 +9,18 @@ from PIL import Image, ImageOps
 from kddim.data import folder as folder_module
 from kddim.data import storage
 from kddim.data.decode import picture_to_array
-from kddim.data.folder import find_pictures, load_folder
+from kddim.data.folder import load_folder as load_and_report
+from kddim.data.scan import scan
 
 COLOURS = {"red": (220, 10, 10), "green": (10, 200, 30), "blue": (20, 30, 210)}
+
+
+def find_pictures(folder):
+    return scan(folder).pictures
+
+
+def load_folder(*args, **options):
+    return load_and_report(*args, **options)[0]
 
 
 def save(path, colour=(220, 10, 10), size=(12, 10), **options):
@@ -196,7 +204,7 @@ def test_no_more_than_the_limit_are_decoded(tmp_path, monkeypatch):
     decoded = []
     decode = folder_module._decode
     monkeypatch.setattr(
-        folder_module, "_decode", lambda path, into: decoded.append(path) or decode(path, into)
+        folder_module, "_decode", lambda path, *rest: decoded.append(path) or decode(path, *rest)
     )
     assert len(load_folder(tmp_path, (8, 8), limit=3)) == 3
     assert len(decoded) == 3
@@ -291,14 +299,14 @@ def test_small_arrays_live_in_memory():
 
 def test_arrays_beyond_half_of_the_memory_live_in_a_scratch_file(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(storage, "available_memory", lambda: 2 * 64 - 1)
+    monkeypatch.setattr(storage, "free_memory", lambda: 2 * 64 - 1)
     with caplog.at_level(logging.WARNING, "kddim"):
         array = storage.allocate((4, 4, 4, 1))
     assert isinstance(array, np.memmap)
     assert "scratch file" in caplog.records[0].getMessage()
     array[...] = 7
     assert (array == 7).all()
-    monkeypatch.setattr(storage, "available_memory", lambda: 2 * 64)
+    monkeypatch.setattr(storage, "free_memory", lambda: 2 * 64)
     assert not isinstance(storage.allocate((4, 4, 4, 1)), np.memmap)
 
 
@@ -309,19 +317,7 @@ def test_a_folder_beyond_memory_gives_the_same_images_and_leaves_no_file(tmp_pat
     scratch.mkdir()
     wanted = load_folder(pictures, (8, 8))
     monkeypatch.setenv("TMPDIR", str(scratch))
-    monkeypatch.setattr(storage, "available_memory", lambda: 0)
+    monkeypatch.setattr(storage, "free_memory", lambda: 0)
     images = load_folder(pictures, (8, 8))
     assert (images == wanted).all()
     assert not list(scratch.iterdir())
-
-
-def test_the_memory_of_this_machine_is_known_or_guessed(monkeypatch):
-    assert storage.available_memory() > 1 << 20
-
-    def missing(*_):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(builtins, "open", missing)
-    guess = storage.available_memory()
-    monkeypatch.undo()
-    assert guess == 8 << 30

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from kddim.data import load
+from kddim.data import tfds as tfds_module
 from kddim.data.tfds import load_tfds, split_names
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -320,3 +321,15 @@ def test_a_failed_download_is_said_in_one_line(tmp_path, monkeypatch, error, sai
     message = rf"Expected to download and prepare the data set 'oxford_flowers102'\..* {said}"
     with pytest.raises(ValueError, match=message):
         load("oxford_flowers102", 64)
+
+
+# Memory
+
+
+def test_images_that_fit_nowhere_are_refused_before_the_download(serve, monkeypatch):
+    serve()
+    monkeypatch.setattr(tfds_module, "_prepare", lambda *_: pytest.fail("downloaded"))
+    with pytest.raises(ValueError, match=r"Expected 100 images of 1000000x1000000x3 to fit in ha"):
+        load("oxford_flowers102", 10**6, 2)
+    with pytest.raises(ValueError, match=r"Expected 10 images of 1000000x1000000x3 to fit in ha"):
+        load("oxford_flowers102", 10**6, 2, limit=10)

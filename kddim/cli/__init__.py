@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from kddim import __version__, signals
+from kddim.checks import printable
 from kddim.cli.compare import compare
 from kddim.cli.evaluate import evaluate
 from kddim.cli.experiments import consistency, interpolate, reconstruct
@@ -90,7 +91,7 @@ def _run(arguments: list[str] | None) -> int:
 def _fail(message: str) -> int:
     """Print an error in one line, and return the exit status."""
     signals.check()
-    click.echo(f"kddim: error: {' '.join(message.split())}", err=True)
+    click.echo(f"kddim: error: {printable(' '.join(message.split()))}", err=True)
     return 2
 
 

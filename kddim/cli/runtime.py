@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from kddim.checks import printable
+
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -49,7 +51,9 @@ def start_keras(backend: str | None) -> None:
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("kddim").setLevel(logging.INFO)
     try:
         with _muted_standard_error():
@@ -61,6 +65,14 @@ def start_keras(backend: str | None) -> None:
             f"Expected kddim and a backend to be installed. Received: no module {error.name!r}. "
             "Install kddim[tensorflow], kddim[jax] or kddim[torch], and choose it with --backend."
         ) from error
+
+
+class _OneLine(logging.Formatter):
+    """Formatter that gives each record of kddim one line, whatever the names of files hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return printable(text) if record.name.partition(".")[0] == "kddim" else text
 
 
 @contextlib.contextmanager

@@ -1,21 +1,24 @@
 """Data sets: batches of images for `fit` from a name, a folder or a file."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from kddim.checks import check_count, check_image_size
+from kddim.checks import check_count, check_image_size, printable
 from kddim.data.arrays import load_arrays
 from kddim.data.dataset import ImageDataset
-from kddim.data.decode import array_to_size, set_channels
+from kddim.data.decode import arrays_to_size, set_channels
 from kddim.data.digits import load_digits
 from kddim.data.fingerprints import fingerprint
 from kddim.data.folder import load_folder
 from kddim.data.native import NativeImages
+from kddim.data.skipped import Unreadable, write_skipped
 from kddim.data.tfds import UNKNOWN_SOURCE, load_tfds
 
-__all__ = ["ImageDataset", "NativeImages", "fingerprint", "load"]
+__all__ = ["ImageDataset", "NativeImages", "Unreadable", "fingerprint", "load", "write_skipped"]
 
 
 def load(
@@ -30,6 +33,8 @@ def load(
     limit: int | None = None,
     seed: int = 0,
     steps_per_epoch: int | None = None,
+    strict: bool = False,
+    verbose: int = 0,
 ) -> tuple[ImageDataset, ImageDataset]:
     """Load images for training and validation.
 
@@ -52,66 +57,83 @@ def load(
         seed: Int that determines the split, the order of the training images and the flips.
         steps_per_epoch: Number of training batches per epoch, at least 1, instead of the number
             that `repeats` gives.
+        strict: If true, a picture or folder that cannot be read is an error. If false, it is
+            skipped, and a warning in the log counts and names such files.
+        verbose: 1 draws a progress bar of the decoding. 0 writes lines to the log.
 
     Returns:
         `(train, validation)`, each an `ImageDataset` with batches of float32 images in [0, 1],
-        `(batch, height, width, channels)`.
+        `(batch, height, width, channels)`. The attribute `skipped` of both lists the files that
+        were skipped, as `(path, reason)`. `write_skipped` writes them to a file.
 
     Raises:
         ValueError: If the source is unknown, if no image can be read, if values lie outside
-            [0, 1], if there are fewer training images than a batch, or if an option is invalid.
+            [0, 1], if the images do not fit in memory, if there are fewer training images than a
+            batch, if a file was skipped and `strict` is true, or if an option is invalid.
 
     Example:
         >>> train, validation = kddim.data.load("oxford_flowers102", 64, repeats=5)
         >>> model.fit(train, validation_data=validation)
     """
     size = check_image_size(image_size)
+    counts = {"batch_size": batch_size, "repeats": repeats}
+    given = {"limit": limit, "channels": channels, "steps_per_epoch": steps_per_epoch}
+    _check_options(source, validation_split, seed, counts, given)
+    parts = _load_parts(source, size, channels, validation_split, limit, seed, strict, verbose)
+    if len(parts.train) < batch_size:
+        raise ValueError(
+            f"Expected at least one batch of {batch_size} training images. Received: "
+            f"{len(parts.train)} images. Use a smaller batch size or more images."
+        )
+    options = {"repeats": repeats, "steps_per_epoch": steps_per_epoch, "flip": flip, "seed": seed}
+    train = ImageDataset(parts.train, batch_size, training=True, **options)  # type: ignore[arg-type]
+    validation = ImageDataset(parts.validation, batch_size)
+    train.skipped = validation.skipped = parts.skipped
+    return train, validation
+
+
+def _check_options(source, validation_split, seed, counts, given) -> None:
     if not isinstance(validation_split, (int, float)) or not 0.0 < validation_split < 1.0:
         raise ValueError(f"Expected `validation_split` in (0, 1). Received: {validation_split!r}")
-    check_count("batch_size", batch_size)
-    check_count("repeats", repeats)
-    if limit is not None:
-        check_count("limit", limit, least=2)
-    if channels is not None:
-        check_count("channels", channels)
-    if steps_per_epoch is not None:
-        check_count("steps_per_epoch", steps_per_epoch)
+    for name, value in counts.items():
+        check_count(name, value)
+    for name, value in given.items():
+        if value is not None:
+            check_count(name, value, least=2 if name == "limit" else 1)
     if not hasattr(seed, "__index__"):
         raise ValueError(f"Expected `seed` to be an int. Received: {seed!r}")
     if not str(source):
         raise ValueError(UNKNOWN_SOURCE.format(source))
-    train, validation = _load_parts(source, size, channels, validation_split, limit, seed)
-    if len(train) < batch_size:
-        raise ValueError(
-            f"Expected at least one batch of {batch_size} training images. Received: "
-            f"{len(train)} images. Use a smaller batch size or more images."
-        )
-    options = {"repeats": repeats, "steps_per_epoch": steps_per_epoch, "flip": flip, "seed": seed}
-    return (
-        ImageDataset(train, batch_size, training=True, **options),  # type: ignore[arg-type]
-        ImageDataset(validation, batch_size),
-    )
 
 
-def _load_parts(source, size, channels, validation_split, limit, seed):
-    """Return the training images and the validation images as two arrays."""
+class _Parts(NamedTuple):
+    """Images for training and for validation, and the files that cannot be read."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    skipped: Sequence[Unreadable] = ()
+
+
+def _load_parts(source, size, channels, validation_split, limit, seed, strict, verbose) -> _Parts:
     path = Path(source)
     random = np.random.default_rng(seed % 2**64)
+    skipped: list[Unreadable] = []
     if source == "digits":
-        images = np.stack([array_to_size(image, size) for image in load_digits()])
+        images = load_digits()
+        images = arrays_to_size(images[random.permutation(len(images))[:limit]], size)
         images = set_channels(images, channels)
     elif path.is_dir():
-        return _split(load_folder(path, size, channels, random, limit), validation_split)
+        images, skipped = load_folder(path, size, channels, random, limit, strict, verbose)
     elif path.suffix.lower() in (".npy", ".npz"):
-        images = load_arrays(path, size, channels)
+        images = load_arrays(path, size, channels, random, limit)
     elif path.exists():
         raise ValueError(
             'Expected "digits", a folder of pictures, a .npy or .npz file, or the name of a '
-            f"TensorFlow data set. Received: the file {source}"
+            f"TensorFlow data set. Received: the file {printable(source)}"
         )
     else:
-        return load_tfds(str(source), size, channels, validation_split, limit)
-    return _split(images[random.permutation(len(images))[:limit]], validation_split)
+        return _Parts(*load_tfds(str(source), size, channels, validation_split, limit, verbose))
+    return _Parts(*_split(images, validation_split), skipped)
 
 
 def _split(images: np.ndarray, validation_split: float) -> tuple[np.ndarray, np.ndarray]:

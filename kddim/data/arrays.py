@@ -1,18 +1,26 @@
 """Images from `.npy` and `.npz` files."""
 
+import math
 import os
-import zipfile
-import zlib
-from pathlib import Path
 
 import numpy as np
 
-from kddim.data.decode import array_to_size, set_channels
+from kddim import npz
+from kddim.budget import check_memory
+from kddim.checks import printable
+from kddim.data.decode import arrays_to_size, set_channels
 from kddim.images import check_range
+
+_FILE = "a NumPy file of images"
+_FEW = (1, 3, 4)  # numbers of channels of pictures
 
 
 def load_arrays(
-    path: str | os.PathLike, image_size: tuple[int, int], channels: int | None = None
+    path: str | os.PathLike,
+    image_size: tuple[int, int],
+    channels: int | None = None,
+    order: np.random.Generator | None = None,
+    limit: int | None = None,
 ) -> np.ndarray:
     """Read images from a NumPy file and bring them to one size.
 
@@ -23,60 +31,97 @@ def load_arrays(
         image_size: `(height, width)` in pixels. Images of other sizes are cropped at their centre
             and resized.
         channels: Number of channels of the result. None keeps the channels of the file.
+        order: Random generator that shuffles the images before `limit` is applied. None keeps
+            them as they are in the file.
+        limit: Maximum number of images. None takes all.
 
     Returns:
         NumPy uint8 or float32 array `(n, height, width, channels)`.
 
     Raises:
         ValueError: If the file is missing or is another kind of file, if its array has another
-            shape or type, or if values are not finite or lie outside [0, 1].
+            shape or type or does not fit in the free memory, or if values are not finite or lie
+            outside [0, 1].
     """
-    images = set_channels(read_arrays(path), channels)
-    if images.shape[1:3] == image_size:
-        return images
-    return np.stack([array_to_size(image, image_size) for image in images])
+    images = read_images(path, limit)
+    if order is not None:
+        images = images[order.permutation(len(images))[:limit]]
+    images = set_channels(as_pixels(images[:limit]), channels)
+    return arrays_to_size(images, image_size)
 
 
-def read_arrays(path: str | os.PathLike) -> np.ndarray:
+def read_images(path: str | os.PathLike, limit: int | None = None) -> np.ndarray:
     """Read images from a NumPy file at their own size, with the same checks as `load_arrays`.
 
     Args:
         path: A `.npy` or `.npz` file.
+        limit: Maximum number of images that the caller will copy. None stands for all.
 
     Returns:
-        NumPy uint8 or float32 array `(n, height, width, channels)`.
+        NumPy array `(n, height, width, channels)` of uint8, or of floats of any precision that
+        `as_pixels` takes.
     """
-    return _check(_read(Path(path)), path)
-
-
-def _read(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise ValueError(f"Expected a NumPy file of images. Received: {path}, no such file")
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            names = content.files
-            name = "images" if "images" in names else names[0] if len(names) == 1 else None
-            if name is not None:
-                return content[name]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"Expected a NumPy file of images. Received: {path} ({error})") from error
-    raise ValueError(f"Expected an array `images`, or only one array, in {path}. Received: {names}")
-
-
-def _check(images: np.ndarray, path: str | os.PathLike) -> np.ndarray:
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or 0 in images.shape:
+    if not os.path.exists(path):
+        raise ValueError(f"Expected {_FILE}. Received: {printable(path)}, no such file")
+    described = npz.headers(path, what=_FILE)
+    name = "images" if "images" in described else next(iter(described), None)
+    if name is None or (name != "images" and len(described) > 1):
         raise ValueError(
-            "Expected images of shape (n, height, width) or (n, height, width, channels). "
-            f"Received: shape {images.shape} in {path}"
+            f"Expected an array `images`, or only one array, in {printable(path)}. "
+            f"Received: {list(described)}"
         )
+    shape, dtype = described[name]
+    if not dtype.hasobject:  # the reader says why
+        check_shape(shape, f" in {printable(path)}")
+        _check_type(dtype, path)
+        copied = min(limit or shape[0], shape[0])
+        check_memory(
+            (shape[0] + copied) * math.prod(shape[1:]) * dtype.itemsize,
+            f"the images of {printable(path)}",
+            "Split the file, or save its images as pictures in a folder.",
+        )
+    images = npz.read_arrays(path, [name], what=_FILE)[name]
+    if images.dtype != np.uint8:
+        check_range(images, f" in {printable(path)}")
+    return images[..., None] if images.ndim == 3 else images
+
+
+def as_pixels(images: np.ndarray) -> np.ndarray:
+    """Return images as uint8, or as float32 values in [0, 1].
+
+    Args:
+        images: Array of `read_images`, which may be overwritten.
+    """
     if images.dtype == np.uint8:
         return images
-    if not np.issubdtype(images.dtype, np.floating):
-        raise ValueError(f"Expected uint8, or floats in [0, 1]. Received: {images.dtype} in {path}")
-    check_range(images, f" in {path}")
-    return np.clip(images, 0.0, 1.0).astype("float32")
+    images = images.astype("float32", copy=False)
+    return np.clip(images, 0.0, 1.0, out=images)
+
+
+def check_shape(shape: tuple[int, ...], where: str = "") -> None:
+    """Raise unless a shape is that of images with the channels last.
+
+    Args:
+        shape: Shape of an array.
+        where: Place of the array for the error message, such as " in images.npy".
+
+    Raises:
+        ValueError: If it is another shape.
+    """
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise ValueError(
+            "Expected images of shape (n, height, width) or (n, height, width, channels). "
+            f"Received: shape {shape}{where}"
+        )
+    if len(shape) == 4 and shape[1] in _FEW and shape[3] > max(_FEW):
+        raise ValueError(
+            f"Expected images of shape (n, height, width, channels). Received: shape {shape}"
+            f"{where}, which looks like channels first. Use np.moveaxis(images, 1, -1)."
+        )
+
+
+def _check_type(dtype: np.dtype, path: str | os.PathLike) -> None:
+    if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
+        raise ValueError(
+            f"Expected uint8, or floats in [0, 1]. Received: {dtype} in {printable(path)}"
+        )

@@ -1,11 +1,14 @@
 """Batches of images for training on every Keras backend."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from kddim.data.arrays import check_shape
 from kddim.data.decode import to_float32
+from kddim.data.skipped import Unreadable
 
 
 class ImageDataset(keras.utils.PyDataset):
@@ -24,10 +27,15 @@ class ImageDataset(keras.utils.PyDataset):
         flip: If true, mirror each training image with probability 1/2, chosen anew in each epoch.
         seed: Int that determines the order and the flips.
 
+    Attributes:
+        skipped: Files of the source that cannot be read, as `(path, reason)`.
+
     Raises:
-        ValueError: If `images` has another shape or type or is empty, or if `batch_size` is below
-            1.
+        ValueError: If `images` has another shape or type, is empty or looks like channels first,
+            if `batch_size` is below 1, or if training images do not fill one batch.
     """
+
+    skipped: Sequence[Unreadable] = ()
 
     def __init__(
         self,
@@ -46,6 +54,7 @@ class ImageDataset(keras.utils.PyDataset):
                 "Expected images (n, height, width, channels), at least one, and a batch_size of "
                 f"at least 1. Received: shape {images.shape}, batch_size={batch_size}"
             )
+        check_shape(images.shape)
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise ValueError(f"Expected uint8, or floats in [0, 1]. Received: {images.dtype}")
         self.images = images
@@ -56,6 +65,11 @@ class ImageDataset(keras.utils.PyDataset):
         self.flip = flip and training
         self.seed = seed % 2**64
         self.epoch = 0
+        if not len(self):
+            raise ValueError(
+                f"Expected at least one batch of {batch_size} training images. Received: "
+                f"{len(images)} images. Use a smaller batch size or more images."
+            )
         self._shuffle()
 
     def __len__(self) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from kddim.budget import check_memory
+
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -120,6 +122,35 @@ def array_to_size(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return np.stack(planes, axis=-1).astype(image.dtype)
 
 
+def arrays_to_size(images: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Crop and resize the arrays of images of one size, like `array_to_size`.
+
+    Args:
+        images: uint8 or float32 array `(n, height, width, channels)`.
+        image_size: `(height, width)` of the result in pixels.
+
+    Returns:
+        Array `(n, *image_size, channels)` of the same dtype.
+
+    Raises:
+        ValueError: If the result does not fit in the free memory.
+    """
+    if images.shape[1:3] == image_size:
+        return images
+    shape = (len(images), *image_size, images.shape[-1])
+    _check_array(shape, images.dtype)
+    resized = np.empty(shape, images.dtype)
+    for image, into in zip(images, resized):
+        into[...] = array_to_size(image, image_size)
+    return resized
+
+
+def _check_array(shape: tuple[int, ...], dtype: np.dtype) -> None:
+    words = f"{shape[0]:,} images of {'x'.join(map(str, shape[1:]))}"
+    size = math.prod(shape) * dtype.itemsize
+    check_memory(size, words, "Choose a smaller --image-size or --limit, or fewer --channels.")
+
+
 def set_channels(images: np.ndarray, channels: int | None) -> np.ndarray:
     """Convert images to another number of channels.
 
@@ -134,12 +165,13 @@ def set_channels(images: np.ndarray, channels: int | None) -> np.ndarray:
         Array `(..., channels)` of the same dtype.
 
     Raises:
-        ValueError: If the conversion is another one.
+        ValueError: If the conversion is another one, or does not fit in the free memory.
     """
     found = images.shape[-1]
     if channels is None or channels == found:
         return images
     if found == 1:
+        _check_array((*images.shape[:-1], channels), images.dtype)
         return np.repeat(images, channels, axis=-1)
     if found == 3 and channels == 1:
         luma = images.astype("float64") @ np.array([0.299, 0.587, 0.114])

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from kddim.data.folder import find_pictures
+from kddim.data.scan import scan
 
 
 def fingerprint(source: str | os.PathLike) -> str | None:
@@ -25,9 +25,10 @@ def fingerprint(source: str | os.PathLike) -> str | None:
         return "digits"
     digest = hashlib.sha256()
     if path.is_dir():
-        for picture in find_pictures(path):
+        for picture in scan(path).pictures:
             name, state = picture.relative_to(path).as_posix(), picture.stat()
-            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            line = f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))  # names may be any bytes
     elif path.is_file():  # Files of different arrays may agree in size and in time.
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")

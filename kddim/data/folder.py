@@ -1,60 +1,22 @@
 """Images from a folder of pictures of any size and mode."""
 
-import logging
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from kddim.checks import printable
 from kddim.data.decode import GREY_MODES, picture_to_array
+from kddim.data.pictures import DecodingMemory, open_picture, quiet_pillow
+from kddim.data.scan import list_pictures
+from kddim.data.skipped import Unreadable, report_skipped
 from kddim.data.storage import allocate
+from kddim.progress import show_batches
 
-log = logging.getLogger("kddim")
-
-# Endings of picture files that Pillow opens, without documents, films and scientific data.
-_ENDINGS = (
-    ".avif .bmp .dib .gif .j2c .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm "
-    ".tga .tif .tiff .webp"
-)
-ENDINGS = frozenset(_ENDINGS.split())
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Return the sorted paths of all picture files in a folder and its subfolders.
-
-    Files count as pictures by their ending. Hidden files and folders are ignored.
-
-    Args:
-        folder: Folder to search.
-    """
-    paths = (
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    return sorted(path for path in paths if path.is_file())
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """Return the paths of all picture files in a folder, like `find_pictures`.
-
-    Args:
-        folder: Folder to search.
-
-    Raises:
-        ValueError: If there are no picture files.
-    """
-    paths = find_pictures(folder)
-    if not paths:
-        raise ValueError(
-            f"Expected pictures (PNG, JPEG, WebP, ...) in the folder. Received: none in {folder}"
-        )
-    return paths
+_BYTES_PER_PIXEL = 24  # a decoded picture with an alpha channel, and its copies of other modes
+_CHUNK = 256  # number of pictures between two reports of the progress
 
 
 def load_folder(
@@ -63,10 +25,13 @@ def load_folder(
     channels: int | None = None,
     order: np.random.Generator | None = None,
     limit: int | None = None,
-) -> np.ndarray:
+    strict: bool = False,
+    verbose: int = 0,
+) -> tuple[np.ndarray, list[Unreadable]]:
     """Decode the pictures of a folder.
 
-    Pictures that cannot be read are skipped. A warning in the log counts and names them.
+    Pictures and folders that cannot be read are skipped. A warning in the log counts and names
+    them.
 
     Args:
         folder: Folder of pictures, including its subfolders.
@@ -75,60 +40,37 @@ def load_folder(
         order: Random generator that shuffles the pictures before `limit` is applied. None keeps
             them sorted by path.
         limit: Maximum number of pictures. None decodes all.
+        strict: If true, a picture or folder that cannot be read is an error.
+        verbose: 1 draws a progress bar. 0 writes lines to the log.
 
     Returns:
-        uint8 array `(n, height, width, channels)`.
+        `(images, skipped)`: uint8 array `(n, height, width, channels)`, and the files and
+        folders that cannot be read.
 
     Raises:
-        ValueError: If no picture can be read, or if `channels` is another number.
+        ValueError: If no picture can be read, if `channels` is another number, if the images fit
+            neither in memory nor on the disk, or if `strict` is true and a file was skipped.
     """
     if channels not in (None, 1, 3):
         raise ValueError(
             f"Expected channels of 1 or 3 for a folder of pictures. Received: {channels}"
         )
-    paths = list_pictures(Path(folder))
+    paths, skipped = list_pictures(Path(folder))
+    if strict:  # before the pictures are decoded, which may take long
+        report_skipped(skipped, len(paths), strict)
     if order is not None:
         paths = [paths[index] for index in order.permutation(len(paths))]
     paths = paths[:limit]
-    log.info("decoding %d pictures of %s", len(paths), folder)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    words = f"decoding {len(paths):,} pictures of {printable(folder)}"
+    with quiet_pillow(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         if channels is None:
             channels = 1 if all(pool.map(_is_grey, paths)) else 3
         images = allocate((len(paths), *image_size, channels))
-        results = list(pool.map(_decode, paths, images))
-    report_unreadable([result for result in results if result], len(paths))
-    readable = [index for index, result in enumerate(results) if not result]
-    if len(readable) < len(paths):
-        # In place, because the images may not fit in memory twice.
-        for place, index in enumerate(readable):
-            images[place] = images[index]
-    return images[: len(readable)]
-
-
-class Unreadable(NamedTuple):
-    """Picture file that cannot be decoded.
-
-    Attributes:
-        path: Path of the file.
-        reason: Type and message of the error.
-    """
-
-    path: Path
-    reason: str
-
-
-def open_picture(path: Path, use: Callable[[Image.Image], Any]) -> Any:
-    """Return `use(picture)`, or an `Unreadable` if the file cannot be decoded.
-
-    Args:
-        path: Picture file.
-        use: Function of the opened picture.
-    """
-    try:
-        with Image.open(path) as picture:
-            return use(picture)
-    except Exception as error:  # Pillow's decoders raise errors of many types.
-        return Unreadable(path, f"{type(error).__name__}: {error}")
+        failed = _decode_all(pool, paths, images, words, verbose)
+    images = _without(images, set(failed))
+    skipped = sorted([*skipped, *failed.values()])
+    report_skipped(skipped, len(images), strict)
+    return images, skipped
 
 
 def _is_grey(path: Path) -> bool:
@@ -136,7 +78,24 @@ def _is_grey(path: Path) -> bool:
     return bool(open_picture(path, lambda picture: picture.mode in GREY_MODES))
 
 
-def _decode(path: Path, into: np.ndarray) -> Unreadable | None:
+def _decode_all(
+    pool: ThreadPoolExecutor, paths: list[Path], images: np.ndarray, words: str, verbose: int
+) -> dict[int, Unreadable]:
+    """Decode pictures into an array, and return the unreadable ones by their row."""
+    memory = DecodingMemory(_BYTES_PER_PIXEL)
+    failed: dict[int, Unreadable] = {}
+    with show_batches(words, len(paths), verbose) as advance:
+        # In chunks, so that an interruption does not wait for all pictures.
+        for start in range(0, len(paths), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            part = paths[rows]
+            results = list(pool.map(_decode, part, images[rows], [memory] * len(part)))
+            failed |= {start + row: result for row, result in enumerate(results) if result}
+            advance(len(results))
+    return failed
+
+
+def _decode(path: Path, into: np.ndarray, memory: DecodingMemory) -> Unreadable | None:
     """Decode one picture into an array `(height, width, channels)`."""
 
     def fill(picture: Image.Image) -> None:
@@ -144,28 +103,17 @@ def _decode(path: Path, into: np.ndarray) -> Unreadable | None:
         # JPEG can be decoded at a fraction of its size if that is large enough. Both sides
         # allow for the longer one, because the EXIF orientation may exchange them.
         picture.draft(None, (2 * max(width, height),) * 2)
-        into[...] = picture_to_array(picture, (height, width), channels)
+        with memory.take(picture):
+            into[...] = picture_to_array(picture, (height, width), channels)
 
     return open_picture(path, fill)
 
 
-def report_unreadable(unreadable: list[Unreadable], num_files: int) -> None:
-    """Log a warning that counts the skipped files and names the first five, if there are any.
-
-    Args:
-        unreadable: Files that cannot be decoded.
-        num_files: Number of all files.
-
-    Raises:
-        ValueError: If no file can be decoded.
-    """
-    if not unreadable:
-        return
-    if len(unreadable) == num_files:
-        raise ValueError(
-            f"Expected at least one readable picture. Received: {num_files} files, none of which "
-            f"can be decoded ({unreadable[0].reason})"
-        )
-    named = "; ".join(f"{path} ({reason})" for path, reason in unreadable[:5])
-    more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-    log.warning("skipped %d unreadable pictures: %s%s", len(unreadable), named, more)
+def _without(images: np.ndarray, rows: set[int]) -> np.ndarray:
+    """Return images without some rows, in place, because they may not fit in memory twice."""
+    place = 0
+    for row in range(len(images) if rows else 0):
+        if row not in rows:
+            images[place] = images[row]
+            place += 1
+    return images[: len(images) - len(rows)]

@@ -1,6 +1,7 @@
 """Data sets of TensorFlow Datasets."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ from PIL import Image
 from kddim.backend import leave_devices_to_the_backend
 from kddim.checks import reason_of
 from kddim.data.decode import picture_to_array
-from kddim.data.storage import allocate
+from kddim.data.storage import allocate, fits_in_memory
+from kddim.progress import show_batches
+
+_CHUNK = 256  # number of images between two reports of the progress
 
 UNKNOWN_SOURCE = (
     'Expected "digits", a folder of pictures that exists, a .npy or .npz file, or the name of a '
@@ -42,6 +46,7 @@ def load_tfds(
     channels: int | None = None,
     validation_split: float = 0.2,
     limit: int | None = None,
+    verbose: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Load a data set with `tfds.load`, which downloads it if necessary.
 
@@ -52,13 +57,15 @@ def load_tfds(
         validation_split: Fraction of every official split for validation, in (0, 1). It is rounded
             to whole percents.
         limit: Maximum number of images of both parts together. None reads all.
+        verbose: 1 draws a progress bar. 0 writes lines to the log.
 
     Returns:
         `(train, validation)`, two uint8 arrays `(n, height, width, channels)`.
 
     Raises:
         ValueError: If TensorFlow Datasets is not installed or does not know the name, if the data
-            set has no images, or if it cannot be downloaded.
+            set has no images or too many for the memory and the disk, or if it cannot be
+            downloaded.
     """
     if channels not in (None, 1, 3):
         raise ValueError(
@@ -66,8 +73,13 @@ def load_tfds(
         )
     if not re.fullmatch(r"\w+(/[\w.\-]+)?(:[\d.*]+)?", name):
         raise ValueError(UNKNOWN_SOURCE.format(name))
-    builder = _prepare(name)
-    found = builder.info.features["image"].shape[-1]
+    builder = _builder(name)
+    channels = channels or builder.info.features["image"].shape[-1] or 3
+    # Before the download, if the data set knows its length by then.
+    known = sum(split.num_examples for split in builder.info.splits.values())
+    if known:
+        fits_in_memory((min(known, limit or known), *image_size, channels))
+    _prepare(builder, name)
     # The data of `tfds.testing.mock_data` have no official splits and accept any name.
     names = list(builder.info.splits) or ["train", "validation", "test"]
     parts: list[np.ndarray] = []
@@ -85,12 +97,15 @@ def load_tfds(
                 f"Received: none in {split} of {name!r} (limit={limit})"
             )
         pictures = dataset.take(number).map(lambda example: example["image"])
-        parts.append(_decode(pictures, number, image_size, channels or found or 3))
+        words = f"decoding {number:,} images of {name}"
+        with show_batches(words, number, verbose) as advance:
+            images = allocate((number, *image_size, channels))
+            parts.append(_decode(pictures, images, advance))
     return parts[0], parts[1]
 
 
-def _prepare(name: str) -> Any:
-    """Return the builder of a data set after downloading and preparing the data."""
+def _builder(name: str) -> Any:
+    """Return the builder of a data set, with a feature "image"."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -107,6 +122,11 @@ def _prepare(name: str) -> Any:
             'Expected a data set with a feature "image". '
             f"Received: {name!r} with {sorted(builder.info.features)}"
         )
+    return builder
+
+
+def _prepare(builder: Any, name: str) -> None:
+    """Download and prepare the data of a builder."""
     try:
         builder.download_and_prepare()
     except Exception as error:  # Network and file errors have many types.
@@ -114,13 +134,14 @@ def _prepare(name: str) -> Any:
             f"Expected to download and prepare the data set {name!r}. "
             f"Received: {type(error).__name__}: {reason_of(error)}"
         ) from error
-    return builder
 
 
-def _decode(pictures: Any, number: int, image_size: tuple[int, int], channels: int) -> np.ndarray:
-    images = allocate((number, *image_size, channels))
+def _decode(pictures: Any, images: np.ndarray, advance: Callable[[int], None]) -> np.ndarray:
+    _, height, width, channels = images.shape
     count = 0
     for count, pixels in enumerate(pictures.as_numpy_iterator(), start=1):
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        images[count - 1] = picture_to_array(Image.fromarray(pixels), image_size, channels)
+        images[count - 1] = picture_to_array(Image.fromarray(pixels), (height, width), channels)
+        if count % _CHUNK == 0:
+            advance(_CHUNK)
     return images[:count]

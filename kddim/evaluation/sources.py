@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kddim import data
-from kddim.checks import check_choice
+from kddim.checks import check_choice, printable
 from kddim.images import take_images
 
 SPLITS = ("validation", "train", "all")
@@ -61,7 +61,7 @@ class RealImages:
     @property
     def words(self) -> str:
         """Part and source in words, such as "validation of digits"."""
-        return f"{self.split} of {self.source}"
+        return f"{self.split} of {printable(self.source)}"
 
     def key(self) -> dict[str, Any]:
         """Return JSON values that identify the images by the content of the source."""

@@ -1,13 +1,19 @@
 """Random features, an encoder that needs no weights."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
+from kddim.backend import to_numpy
+from kddim.budget import check_memory, free_memory
 from kddim.metrics.encoders.base import Encoder, float32, from_model
+
+_LEAST = 5  # side in pixels that the network needs
+_BYTES_PER_PIXEL = 800  # 510 with JAX, 430 with PyTorch and 730 with TensorFlow, measured
 
 
 @float32()
@@ -54,7 +60,7 @@ def random_conv_encoder(image_size: int | None, weights: Any, antialias: bool) -
     """Return `random_conv` for images of any size and number of channels.
 
     The arguments are those of all encoders and are not used. Images of one or two channels are
-    filled up to three with their first.
+    filled up to three with their first. The pixels of images below 5x5 are repeated.
     """
 
     @functools.cache
@@ -63,11 +69,35 @@ def random_conv_encoder(image_size: int | None, weights: Any, antialias: bool) -
 
     return Encoder(
         "random_conv",
-        lambda images: network(max(3, images.shape[-1])).function(_at_least_3(images)),
+        lambda images: _encode(
+            network(max(3, images.shape[-1])).function, _large_enough(_at_least_3(images))
+        ),
         options={},
     )
+
+
+def _encode(function: Callable[[np.ndarray], Any], images: np.ndarray) -> Any:
+    """Encode images at once, or in parts if they are so large that memory would not suffice."""
+    height, width = images.shape[1:3]
+    size = _BYTES_PER_PIXEL * height * width
+    check_memory(
+        size,
+        f"one image of {height}x{width} in random_conv",
+        "Choose an --image-size, or another --encoder.",
+    )
+    step = max(1, free_memory() // (2 * size))
+    if step >= len(images):
+        return function(images)
+    parts = [images[start : start + step] for start in range(0, len(images), step)]
+    return np.concatenate([to_numpy(function(part)) for part in parts])
 
 
 def _at_least_3(images: np.ndarray) -> np.ndarray:
     missing = 3 - images.shape[-1]
     return images if missing <= 0 else np.concatenate([images] + [images[..., :1]] * missing, -1)
+
+
+def _large_enough(images: np.ndarray) -> np.ndarray:
+    for axis in (1, 2):
+        images = images.repeat(max(1, -(-_LEAST // images.shape[axis])), axis)
+    return images
