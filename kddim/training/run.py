@@ -36,7 +36,7 @@ def train(
             one), `config.json`, `history.csv`, `history.png`, `samples/epoch_0001.png` and so
             on.
         overwrite: If true, `output` may be an earlier run, which is replaced.
-        verbose: Verbosity of `keras.Model.fit`.
+        verbose: 0 is silent. Any other value shows the progress of training.
 
     Returns:
         Path of the run folder.
@@ -69,15 +69,18 @@ def train(
         output / runs.MODEL, monitor="val_kid" if measure else None, every=resolved.every
     )
     _write_config(output, resolved, model, {"kid": None})
+    shown = [_progress(resolved)] if verbose else []
     try:
         model.fit(
             train_data,
             epochs=resolved.epochs,
             validation_data=validation_data,
-            verbose=verbose,
-            callbacks=[*_callbacks(resolved, output, measure), best, history],
+            verbose=0,
+            callbacks=[*_callbacks(resolved, output, measure), best, history, *shown],
         )
     finally:
+        for callback in shown:
+            callback.close()
         kid = measure and measure.protocol | {"best": best.best}
         _write_config(output, resolved, model, {"kid": kid, "best_epoch": best.best_epoch})
     if history.rows and not math.isfinite(history.rows[-1]["loss"]):
@@ -111,6 +114,11 @@ def _callbacks(
     if measure:
         found.append(measure)
     return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every)]
+
+
+def _progress(config: ResolvedConfig) -> callbacks.TrainingProgress:
+    limit = None if config.max_minutes is None else 60.0 * config.max_minutes
+    return callbacks.TrainingProgress(config.batch_size, limit)
 
 
 def _kid_callback(
