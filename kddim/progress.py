@@ -84,9 +84,10 @@ def log_above_bar() -> Iterator[None]:
     """
     proxies = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "rich_proxied_file")]
     changed: list[tuple[logging.StreamHandler, Any]] = []
-    for handler in (*logging.getLogger().handlers, *log.handlers):
+    handlers = (*logging.getLogger().handlers, *log.handlers)
+    for handler in (h for h in handlers if isinstance(h, logging.StreamHandler)):
         for proxy in proxies:
-            if getattr(handler, "stream", None) is proxy.rich_proxied_file:
+            if handler.stream is proxy.rich_proxied_file:
                 changed.append((handler, handler.stream))
                 handler.setStream(proxy)
     try:
