@@ -53,7 +53,7 @@ class KIDCallback(EpochCallback):
         batch_size: Number of images that are generated and encoded at once.
         seed: Seed of the noises.
         verbose: 1 tells the protocol when training begins, and the time of the first two
-            measurements: in the log where it is shown, else printed. 0 tells neither.
+            measurements. They are logged if the log is shown, and else printed. 0 tells neither.
 
     Attributes:
         history: List of pairs `(epoch, kid)`. Epochs are counted from 1 over several `fit`
