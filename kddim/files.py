@@ -2,11 +2,14 @@
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from kddim import signals
 
 _PARTIAL = ".partial"
 
@@ -24,9 +27,10 @@ def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[Pat
         durable: If true, the content is flushed to the disk before the file is renamed, so
             that a power failure leaves the old file or the new one.
     """
+    signals.unwind()
     path = Path(path)
     partial = path.with_name(f".{path.stem}{_PARTIAL}{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         yield partial
         if durable:
@@ -36,6 +40,14 @@ def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[Pat
             _flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its missing parents, however many levels they are."""
+    # `Path.mkdir` calls itself for each missing parent.
+    missing = itertools.takewhile(lambda parent: not parent.is_dir(), (path, *path.parents))
+    for folder in reversed(list(missing)):
+        folder.mkdir(exist_ok=True)
 
 
 def _flush(path: Path) -> None:

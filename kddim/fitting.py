@@ -201,7 +201,16 @@ class Fitting(keras.Model):
             self._checked(validation_data[0], {})
         elif validation_data is not None:
             kwargs["validation_data"] = self._checked(validation_data, {})
-        return super().fit(x, *args, **kwargs)
+        callbacks = _callbacks_of(kwargs["callbacks"] if "callbacks" in kwargs else args[4:5])
+        for callback in callbacks:
+            if hasattr(callback, "before_fit"):
+                callback.before_fit(self, x, callbacks)
+        try:
+            return super().fit(x, *args, **kwargs)
+        finally:  # Keras ends no callback after an error
+            for callback in callbacks:
+                if hasattr(callback, "close"):
+                    callback.close()
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measure the losses of the EMA network, like `keras.Model.evaluate`.
@@ -254,3 +263,11 @@ class Fitting(keras.Model):
                 "Expected a normaliser that knows the mean and variance of the data. Received: "
                 "one that was not adapted. Call `model.normalizer.adapt(images)` first."
             )
+
+
+def _callbacks_of(given: Any) -> list[Any]:
+    """Return the callbacks of `fit`, given as a list, a `CallbackList`, one callback or None."""
+    if isinstance(given, tuple):  # the positional argument, if there is one
+        return _callbacks_of(given[0]) if given else []
+    given = getattr(given, "callbacks", given)
+    return list(given) if isinstance(given, list) else [given] if given else []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kddim import latents
+from kddim import latents, signals
 from kddim.backend import to_numpy
 
 log = logging.getLogger("kddim")
@@ -24,8 +24,20 @@ class Progress:
     """
 
     def __init__(self, advance: Callable[[int], None], tell: Callable[[str], None]):
-        self.advance = advance
+        self._advance = advance
         self.tell = tell
+
+    def advance(self, count: int) -> None:
+        """Count parts as done.
+
+        Args:
+            count: Number of parts.
+
+        Raises:
+            kddim.signals.Interrupted: If a signal came and its exception was swallowed.
+        """
+        signals.check()
+        self._advance(count)
 
     def callback(self, evaluations: int) -> Callable:
         """Return a callback of samplers that counts network evaluations.
@@ -47,6 +59,7 @@ def show_bar(total: int, verbose: int) -> Iterator[Progress]:
     Yields:
         The `Progress` to report to.
     """
+    signals.unwind()  # the bar hides the cursor
     if not verbose or not total:
         yield Progress(lambda count: None, log.info)
         return

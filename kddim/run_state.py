@@ -29,7 +29,7 @@ class RunFiles:
     Args:
         folder: The run folder.
         config: Content of `config.json`.
-        state: Content of `state.json`, which a run writes with each checkpoint.
+        state: Content of `state.json`, which a run writes every few seconds.
         history: Rows of `history.csv`: numbers by column, without those that an epoch lacks.
     """
 
@@ -45,10 +45,10 @@ class RunFiles:
 
     @property
     def epochs_done(self) -> int:
-        """Number of epochs that are saved in a checkpoint, or that have ended if none tells."""
-        saved = _number(self.state, "epoch")
-        ended = self.history[-1]["epoch"] if self.history else 0
-        return int(ended if saved is None else saved)
+        """Number of epochs that have ended."""
+        told = _number(self.state, "epoch")
+        written = self.history[-1]["epoch"] if self.history else 0
+        return int(written if told is None else told)
 
     @property
     def epochs(self) -> int | None:
@@ -89,7 +89,7 @@ class RunFiles:
 
     @property
     def step(self) -> int:
-        """Number of steps of the next epoch that are saved in a checkpoint."""
+        """Number of steps of the next epoch that have ended."""
         return int(_number(self.state, "step") or 0)
 
     @property
@@ -180,7 +180,7 @@ def _state(run: RunFiles, running: bool) -> str:
         return f"stopped {place}{seen}"
     here = run.state.get("host") == socket.gethostname()
     where = f"process {run.state['pid']}" if here else f"on {run.state.get('host')}"
-    return f"running ({where}), saved {place}{seen}"
+    return f"running ({where}) {place}{seen}"
 
 
 def _ago(moment: float) -> str:

@@ -88,7 +88,7 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path, dead_pid):
 
 def test_a_running_run_has_a_live_process(tmp_path):
     lines = lines_of(make_run(tmp_path / "run", updated=time.time()))
-    wanted = f"running (process {os.getpid()}), saved at epoch 4 of 20, step 5 of 50; last sign"
+    wanted = f"running (process {os.getpid()}) at epoch 4 of 20, step 5 of 50; last sign"
     assert lines["state"].startswith(wanted)
     assert "go on" not in lines
 

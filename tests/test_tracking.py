@@ -9,14 +9,17 @@ import subprocess
 import sys
 import types
 
+import keras
 import numpy as np
 import pytest
+from conftest import make_model
 from PIL import Image
 from rich.console import Console
 
 from kddim.callbacks import (
     ImageGridCallback,
     KIDCallback,
+    RunCheckpoint,
     TensorBoardCallback,
     TrackerCallback,
     TrainingProgress,
@@ -166,13 +169,52 @@ def test_tensorboard_beside_kid_and_grids(model, images, tmp_path, read_events):
     assert [step for step, _ in pictures["samples"]] == [2, 4]
 
 
+@pytest.mark.backend
+def test_a_training_that_goes_on_from_a_checkpoint_shows_each_step_once(
+    images, tmp_path, read_events
+):
+    def fit(folder, *others, epoch=0):
+        checkpoint = RunCheckpoint(tmp_path / folder / "checkpoints", every_steps=3)
+        board = TensorBoardCallback(tmp_path / folder / "logs", every_steps=1)
+        progress = TrainingProgress(16, console=Console(file=io.StringIO()))
+        keras.utils.set_random_seed(0)
+        model = make_model(images, seed=0)
+        if epoch is None:
+            epoch = RunCheckpoint.restore(model, checkpoint.folder.folder).epoch
+        model.fit(
+            images,
+            batch_size=16,
+            epochs=2,
+            initial_epoch=epoch,
+            shuffle=False,
+            verbose=0,
+            callbacks=[board, checkpoint, progress, *others],
+        )
+        return read_events(tmp_path / folder / "logs")[0]
+
+    def stop(batch, logs, seen=[]):  # noqa: B006
+        seen.append(batch)
+        if len(seen) == 7:
+            raise RuntimeError
+
+    whole = fit("whole")
+    with pytest.raises(RuntimeError):
+        fit("killed", keras.callbacks.LambdaCallback(on_train_batch_end=stop))
+    assert read_events(tmp_path / "killed" / "logs")[0]["batch/loss"][-1][0] == 7
+    found = fit("killed", epoch=None)
+    assert [step for step, _ in found["batch/loss"]] == list(range(1, 9))
+    assert set(found) == set(whole)
+    for tag, points in found.items():
+        np.testing.assert_allclose(points, whole[tag], rtol=1e-4, err_msg=tag)
+
+
 def test_events_are_written_without_tensorflow():
     program = """
 import sys, tempfile
 from kddim.callbacks import TensorBoardCallback
 before = "tensorflow" in sys.modules  # Keras may import it
 board = TensorBoardCallback(tempfile.mkdtemp())
-board.start(); board.write(1, {"loss": 1.0}); board.stop()
+board.start(); board._started = True; board.write(1, {"loss": 1.0}); board.close()
 print(before, "tensorflow" in sys.modules)
 """
     answer = subprocess.run(

@@ -5,6 +5,7 @@ from kddim.callbacks.history import HistoryCallback
 from kddim.callbacks.image_grid import ImageGridCallback
 from kddim.callbacks.kid import KIDCallback
 from kddim.callbacks.progress import TrainingProgress
+from kddim.callbacks.run_checkpoint import RunCheckpoint
 from kddim.callbacks.tensorboard import TensorBoardCallback
 from kddim.callbacks.time_limit import TimeLimitCallback
 from kddim.callbacks.tracker import TrackerCallback
@@ -15,6 +16,7 @@ __all__ = [
     "HistoryCallback",
     "ImageGridCallback",
     "KIDCallback",
+    "RunCheckpoint",
     "TensorBoardCallback",
     "TimeLimitCallback",
     "TrackerCallback",

@@ -28,6 +28,8 @@ class BestModelCallback(EpochCallback):
         ValueError: If `every` is below 1.
     """
 
+    kept = (*EpochCallback.kept, "best", "best_epoch")
+
     def __init__(self, path: str | os.PathLike, monitor: str | None = "val_kid", every: int = 1):
         super().__init__(every)
         self.path = Path(path)

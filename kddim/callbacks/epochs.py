@@ -1,6 +1,7 @@
 """Epochs at which a callback acts, and their numbers over several calls of `fit`."""
 
 import time
+from typing import Any, ClassVar
 
 import keras
 
@@ -16,17 +17,31 @@ class EpochCallback(keras.callbacks.Callback):
     Attributes:
         epochs: Number of epochs that have ended, in all fits.
         epoch_start: Time at which the epoch began, as `time.perf_counter` tells it.
+        resumed_step: Number of steps of the first epoch that a resumed `fit` passes over.
+        kept: Names of the attributes that decide later epochs. They hold JSON values.
 
     Raises:
         ValueError: If `every` is below 1.
     """
 
+    kept: ClassVar[tuple[str, ...]] = ("epochs",)
+
     def __init__(self, every: int = 1):
         super().__init__()
+        self.resumed_step = 0
         self.every = check_count("every", every)
         self.epochs = 0
         self.epoch_start = 0.0
         self._offset: int | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the callback, as JSON values."""
+        return {name: getattr(self, name) for name in self.kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over the state that `get_state` returned in another process."""
+        for name in self.kept:
+            setattr(self, name, state[name])
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._offset = None

@@ -26,6 +26,8 @@ class HistoryCallback(EpochCallback):
         rows: List of one dictionary per epoch, with `epoch` (from 1), `seconds` and the logs.
     """
 
+    kept = (*EpochCallback.kept, "rows")
+
     def __init__(self, directory: str | os.PathLike, title: str = "", redraw_seconds: float = 60.0):
         super().__init__()
         self.directory = Path(directory)

@@ -70,6 +70,8 @@ class KIDCallback(EpochCallback):
         >>> kid.plot("kid.png")
     """
 
+    kept = (*EpochCallback.kept, "history", "seconds", "num_images", "_fitted")
+
     def __init__(
         self,
         validation_data: Any,
@@ -126,6 +128,11 @@ class KIDCallback(EpochCallback):
                 f"Expected at least 2 validation images to measure KID. Received: {len(images)}"
             )
         self._real = FeatureSet(self._encode(images), image_size=image_size)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over the state that `get_state` returned in another process."""
+        super().set_state(state)
+        self.history = [(epoch, value) for epoch, value in self.history]
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         super().on_train_begin(logs)

@@ -81,8 +81,7 @@ class TrainingProgress(keras.callbacks.Callback):
     """Show the speed, the time left, the loss and the last KID of training.
 
     Every epoch gets a line. A terminal shows a bar below the lines as well. Put this callback
-    last, behind those that add to the logs, and pass `verbose=0` to `fit`. Call `close` after
-    `fit`, also if `fit` raises.
+    last, behind those that add to the logs, and pass `verbose=0` to `fit`.
 
     Args:
         batch_size: Number of images per step.
@@ -95,8 +94,8 @@ class TrainingProgress(keras.callbacks.Callback):
             are passed over, and do not count for the speed.
 
     Example:
-        >>> with contextlib.closing(TrainingProgress(batch_size=64)) as progress:
-        ...     model.fit(images, batch_size=64, verbose=0, callbacks=[progress])
+        >>> progress = kddim.callbacks.TrainingProgress(batch_size=64)
+        >>> model.fit(images, batch_size=64, verbose=0, callbacks=[progress])
     """
 
     def __init__(self, batch_size: int, max_seconds: float | None = None, console: Any = None):
@@ -164,7 +163,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Remove the bar, and give standard output and the log back."""
+        """Remove the bar. `DiffusionModel.fit` calls it however it ends."""
         self._opened.close()
         self._bar = None
 

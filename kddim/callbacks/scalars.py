@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -21,7 +21,8 @@ class ScalarCallback(EpochCallback):
     All numbers have the number of training steps as their axis, counted over all fits:
     `batch/loss` and so on are means over the last `every_steps` steps, and `epoch/loss`,
     `epoch/val_loss`, `epoch/learning_rate` and so on are the logs of an epoch. A tool that fails
-    does not end training: it gets a line in the log, and no more numbers.
+    does not end training: it gets a line in the log, and no more numbers. Callbacks of this kind
+    stand behind those that add to the logs, and before a `RunCheckpoint`.
 
     Args:
         samples: Folder of the pictures of an `ImageGridCallback`, which stands before this
@@ -35,6 +36,7 @@ class ScalarCallback(EpochCallback):
         ValueError: If `every_steps` is below 1.
     """
 
+    kept: ClassVar[tuple[str, ...]] = ("epochs", "step", "_begin", "_point", "_sums", "_count")
     tool = "the tool"
 
     def __init__(self, samples: str | os.PathLike | None = None, every_steps: int = 10):
@@ -71,18 +73,11 @@ class ScalarCallback(EpochCallback):
             path: PNG file.
         """
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         """Write what is left, and close what is open."""
 
-    def get_state(self) -> dict[str, Any]:
-        """Return the state that a resumed run needs, as JSON values."""
-        names = ("epochs", "step", "_begin", "_point", "_sums", "_count")
-        return {name.strip("_"): getattr(self, name) for name in names}
-
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take the state that `get_state` of an earlier process returned."""
-        self.epochs, self.step, self._begin = (state[n] for n in ("epochs", "step", "begin"))
-        self._point, self._sums, self._count = (state[n] for n in ("point", "sums", "count"))
+        super().set_state(state)
         self._resumed = True
 
     @property
@@ -131,9 +126,13 @@ class ScalarCallback(EpochCallback):
         self._begin, self._point, self._sums, self._count = self.step, {}, {}, 0
 
     def on_train_end(self, logs: dict | None = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish writing. `DiffusionModel.fit` calls it however it ends."""
         if self._started:
-            self._attempt(self.stop)
-        self._started = False
+            self._started = False
+            self._attempt(self.finish)
 
     def _attempt(self, action: Any, *arguments: Any) -> None:
         """Call a function of the tool, which must not end training."""

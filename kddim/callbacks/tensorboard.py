@@ -20,8 +20,8 @@ class TensorBoardCallback(ScalarCallback):
     only, and does not import TensorFlow where it is installed.
 
     The numbers are `epoch/loss`, `epoch/val_kid` and so on, and `batch/loss` and so on, over
-    the number of training steps. Put the callback behind those that add to the logs. A resumed
-    run writes a new file, and tells TensorBoard to drop the numbers that a killed process wrote
+    the number of training steps. Put the callback behind those that add to the logs, and before a
+    `RunCheckpoint`. A resumed run writes a new file, and tells TensorBoard to drop the numbers that a killed process wrote
     after the step from which the run goes on.
 
     Args:
@@ -91,7 +91,7 @@ class TensorBoardCallback(ScalarCallback):
         self._add(step=step, summary=Summary(value=[Summary.Value(tag="samples", image=image)]))
         self._writer.flush()
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         self._writer.close()
 
     def _add(self, **content: Any) -> None:

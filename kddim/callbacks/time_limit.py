@@ -17,7 +17,8 @@ class TimeLimitCallback(keras.callbacks.Callback):
     is the last.
 
     Args:
-        seconds: Time limit in seconds from the beginning of training, above 0.
+        seconds: Time limit in seconds, above 0. A training that is resumed from a checkpoint
+            has the time that was left.
 
     Raises:
         ValueError: If `seconds` is not above 0.
@@ -30,6 +31,20 @@ class TimeLimitCallback(keras.callbacks.Callback):
         self.seconds = seconds
         self._begins: collections.deque[float] = collections.deque(maxlen=11)
         self._start = 0.0
+        self._earlier = 0.0  # seconds of training before it was resumed
+
+    def get_state(self) -> dict[str, float]:
+        """Return what a checkpoint keeps of the callback, as JSON values."""
+        return {"elapsed": self.elapsed}
+
+    def set_state(self, state: dict[str, float]) -> None:
+        """Take over the state that `get_state` returned in another process."""
+        self._earlier = float(state["elapsed"])
+
+    @property
+    def elapsed(self) -> float:
+        """Time of training in seconds, with that before it was resumed."""
+        return self._earlier + time.monotonic() - self._start
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._start = time.monotonic()
@@ -44,6 +59,6 @@ class TimeLimitCallback(keras.callbacks.Callback):
         longest = max(end - begin for begin, end in itertools.pairwise(begins))
         last = epoch + 1 == self.params.get("epochs")
         # Twice: once for the remaining callbacks of this epoch, and once for the next epoch.
-        if not last and now - self._start + 2.0 * longest > self.seconds:
+        if not last and self.elapsed + 2.0 * longest > self.seconds:
             self.model.stop_training = True
             tell(f"time limit of {self.seconds:.0f} s: epoch {epoch + 1} is the last")

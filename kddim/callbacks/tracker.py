@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kddim.callbacks.scalars import ScalarCallback
 from kddim.checks import check_choice, reason_of
@@ -73,7 +73,8 @@ class TrackerCallback(ScalarCallback):
     """Log numbers and image grids to Weights & Biases or Trackio.
 
     The Keras callbacks of Weights & Biases need TensorFlow, and Trackio has none. The numbers
-    are those of `TensorBoardCallback`. Put the callback behind those that add to the logs. A
+    are those of `TensorBoardCallback`. Put the callback behind those that add to the logs, and before a
+    `RunCheckpoint`. A
     resumed run is continued in the tool, under the same id.
 
     Args:
@@ -98,6 +99,8 @@ class TrackerCallback(ScalarCallback):
         >>> tracker = kddim.callbacks.TrackerCallback("wandb", "flowers")
         >>> model.fit(images, callbacks=[tracker])
     """
+
+    kept: ClassVar[tuple[str, ...]] = (*ScalarCallback.kept, "run_id")
 
     def __init__(
         self,
@@ -131,13 +134,6 @@ class TrackerCallback(ScalarCallback):
         """Project and settings, as arguments of `init`."""
         return {"project": self.project, "config": self.config}
 
-    def get_state(self) -> dict[str, Any]:
-        return super().get_state() | {"run_id": self.run_id}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        self.run_id = state["run_id"]
-
     def start(self) -> None:
         try:
             self._run = self._tool.begin(self._module, self)
@@ -154,5 +150,5 @@ class TrackerCallback(ScalarCallback):
     def write_picture(self, step: int, path: Path) -> None:
         self.write(step, {"samples": self._module.Image(str(path))})
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         self._run.finish()

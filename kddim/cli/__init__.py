@@ -4,10 +4,11 @@ No file of this package imports Keras at its top, so that `kddim --help` answers
 """
 
 import sys
+from typing import Any, NoReturn
 
 import click
 
-from kddim import __version__
+from kddim import __version__, signals
 from kddim.cli.compare import compare
 from kddim.cli.evaluate import evaluate
 from kddim.cli.experiments import consistency, interpolate, reconstruct
@@ -20,7 +21,23 @@ from kddim.cli.train import train
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
-@click.group(context_settings=SETTINGS)
+class _Stopped(BaseException):
+    """An interruption on its way through click, which would print a line for it."""
+
+    def __init__(self, error: KeyboardInterrupt):
+        super().__init__(str(error) or "interrupted")
+        self.status = getattr(error, "status", 130)
+
+
+class _Group(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            raise _Stopped(error) from error
+
+
+@click.group(cls=_Group, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="kddim")
 def app() -> None:
     """Denoising diffusion implicit models in Keras 3.
@@ -37,26 +54,48 @@ for _command in (train, generate, evaluate, stats, compare, *EXPERIMENTS, info):
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, then exit.
 
-    Bad input gives one line on standard error and exit status 2. An interrupted command has
-    exit status 130.
+    Bad input gives one line on standard error and exit status 2. A command that a signal
+    interrupted has the exit status 128 plus the number of the signal: 130 after Ctrl-C.
 
     Args:
         arguments: Arguments after the name of the program. None takes those of the process.
     """
+    with signals.handled():
+        try:
+            status = _run(arguments)
+            signals.check()
+        except _Stopped as stopped:
+            _leave(stopped)
+        except KeyboardInterrupt as error:
+            _leave(_Stopped(error))
+        sys.exit(status)
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Run a verb, and return its exit status."""
     try:
-        sys.exit(app.main(arguments, prog_name="kddim", standalone_mode=False) or 0)
+        return app.main(arguments, prog_name="kddim", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
-        _fail(error.format_message())
+        return _fail(error.format_message())
     except (ValueError, OSError) as error:
-        _fail(str(error))
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+        return _fail(str(error))
+    except Exception:
+        signals.check()  # a framework may have turned the interruption into an error of its own
+        raise
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> int:
+    """Print an error in one line, and return the exit status."""
+    signals.check()
     click.echo(f"kddim: error: {' '.join(message.split())}", err=True)
-    sys.exit(2)
+    return 2
+
+
+def _leave(stopped: _Stopped) -> NoReturn:
+    """Print why the command was interrupted, and leave."""
+    mark = "\n" if sys.stderr.isatty() else ""  # the terminal has shown "^C"
+    click.echo(f"{mark}{stopped}", err=True)
+    signals.leave(stopped.status)

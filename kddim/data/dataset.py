@@ -79,6 +79,15 @@ class ImageDataset(keras.utils.PyDataset):
     def __iter__(self) -> Any:
         return (self[index] for index in range(len(self)))
 
+    def get_state(self) -> dict[str, int]:
+        """Return what decides the order and the flips of the present epoch."""
+        return {"epoch": self.epoch}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Go to the epoch that `get_state` returned."""
+        self.epoch = int(state["epoch"])
+        self._shuffle()
+
     def on_epoch_end(self) -> None:
         """Shuffle the images for the next epoch. Keras calls this method."""
         self.epoch += 1

@@ -69,18 +69,20 @@ def train(
         output / runs.MODEL, monitor="val_kid" if measure else None, every=resolved.every
     )
     _write_config(output, resolved, model, {"kid": None})
-    shown = [_progress(resolved)] if verbose else []
     try:
         model.fit(
             train_data,
             epochs=resolved.epochs,
             validation_data=validation_data,
             verbose=0,
-            callbacks=[*_callbacks(resolved, output, measure), best, history, *shown],
+            callbacks=[
+                *_callbacks(resolved, output, measure),
+                best,
+                history,
+                *_progress(resolved, verbose),
+            ],
         )
     finally:
-        for callback in shown:
-            callback.close()
         kid = measure and measure.protocol | {"best": best.best}
         _write_config(output, resolved, model, {"kid": kid, "best_epoch": best.best_epoch})
     if history.rows and not math.isfinite(history.rows[-1]["loss"]):
@@ -116,9 +118,9 @@ def _callbacks(
     return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every)]
 
 
-def _progress(config: ResolvedConfig) -> callbacks.TrainingProgress:
+def _progress(config: ResolvedConfig, verbose: int | str) -> list[keras.callbacks.Callback]:
     limit = None if config.max_minutes is None else 60.0 * config.max_minutes
-    return callbacks.TrainingProgress(config.batch_size, limit)
+    return [callbacks.TrainingProgress(config.batch_size, limit)] if verbose else []
 
 
 def _kid_callback(
