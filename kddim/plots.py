@@ -1,9 +1,12 @@
 """Curves and pictures, drawn with Matplotlib."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kddim.files import atomic_write
 from kddim.images import as_picture, grid, to_uint8
@@ -33,6 +36,38 @@ def plot_history(rows: Sequence[dict[str, Any]], path: str | os.PathLike, title:
     for axis in others:
         _draw_kid(axis, [(row["epoch"], row["val_kid"]) for row in measured])
     return _save(figure, path, title)
+
+
+def plot_runs(histories: Mapping[str, Sequence[dict[str, Any]]], path: str | os.PathLike) -> Path:
+    """Plot losses and KID of several runs over epochs, in one colour per run.
+
+    Args:
+        histories: Rows of each run as for `plot_history`, by the names of the runs.
+        path: PNG file to write.
+
+    Returns:
+        `path`.
+    """
+    measured = any(_points(rows, "val_kid") for rows in histories.values())
+    figure, (losses, *others) = _curves(11, 4.4, 2) if measured else _curves(6.5, 4.4, 1)
+    handles: list[Any] = []
+    for number, rows in enumerate(histories.values()):
+        for axis, key, style in (
+            (losses, "n_loss", ".-"),
+            (losses, "val_n_loss", ".--"),
+            *((axis, "val_kid", ".-") for axis in others),
+        ):
+            points = np.reshape(_points(rows, key), (-1, 2))
+            lines = axis.plot(*points.T, style, color=f"C{number}", markersize=4)
+            handles += lines if key == "n_loss" else []
+    _label_epochs(losses, "n_loss (dashed: validation)")
+    for axis in others:
+        _label_epochs(axis, "val_kid")
+        if min(value for rows in histories.values() for _, value in _points(rows, "val_kid")) > 0:
+            axis.set_yscale("log")
+    names = [name.replace("$", r"\$") for name in histories]  # not a formula
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    return _save(figure, path)
 
 
 def plot_kid(
@@ -192,6 +227,12 @@ def _draw_kid(axis: Any, history: Sequence[tuple[int, float]]) -> None:
     _label_epochs(axis, "val_kid")
     if min(values, default=0) > 0:
         axis.set_yscale("log")
+
+
+def _points(rows: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+    """Return pairs of an epoch and a finite value, of the epochs that have one."""
+    known = [(row["epoch"], row[key]) for row in rows if row.get(key) is not None]
+    return [(epoch, value) for epoch, value in known if math.isfinite(value)]
 
 
 def _label_epochs(axis: Any, label: str) -> None:

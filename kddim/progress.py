@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,12 +66,48 @@ def show_bar(total: int, verbose: int) -> Iterator[Progress]:
     from rich import progress as rich
 
     columns = (rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn())
-    with rich.Progress(*columns) as bar:
+    with rich.Progress(*columns) as bar, log_above_bar():
         task = bar.add_task("", total=total)
         yield Progress(
             lambda count: bar.advance(task, count),
             lambda line: bar.console.print(line, highlight=False),
         )
+
+
+def tell(line: str) -> None:
+    """Tell a user of `fit` a line: in the log where the log is shown, else printed.
+
+    The command line shows the log. In a notebook nobody configured it, and the line is printed.
+
+    Args:
+        line: The line, without its end.
+    """
+    if log.isEnabledFor(logging.INFO) and log.hasHandlers():
+        log.info("%s", line)
+    else:
+        print(line)
+
+
+@contextlib.contextmanager
+def log_above_bar() -> Iterator[None]:
+    """Let the log write above the bar that Rich draws, for the duration of the block.
+
+    Rich replaces `sys.stdout` and `sys.stderr` while it draws a bar. The handlers of the log
+    keep the streams of before, whose lines would break the bar.
+    """
+    proxies = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "rich_proxied_file")]
+    changed: list[tuple[logging.StreamHandler, Any]] = []
+    handlers = (*logging.getLogger().handlers, *log.handlers)
+    for handler in (h for h in handlers if isinstance(h, logging.StreamHandler)):
+        for proxy in proxies:
+            if handler.stream is proxy.rich_proxied_file:
+                changed.append((handler, handler.stream))
+                handler.setStream(proxy)
+    try:
+        yield
+    finally:
+        for handler, stream in changed:
+            handler.setStream(stream)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kddim import run_state
 from kddim.checks import reason_of
 from kddim.files import check_output, read_json
 from kddim.model import DiffusionModel
@@ -139,7 +140,8 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
     """Return a description of a model, and of its training if it is in a run folder.
 
     Args:
-        path: A `.keras` file, or a run folder.
+        path: A `.keras` file, or a run folder. The folder of a run that was stopped early holds
+            no model yet.
 
     Returns:
         Lines of text by name.
@@ -147,6 +149,15 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
     Raises:
         ValueError: If the model cannot be loaded.
     """
+    run = run_state.read_run(path) if run_state.is_run(path) else None
+    found = run_state.describe_state(run) if run else {}
+    if run and not (run.folder / MODEL).exists():
+        found["file"] = f"no {MODEL} yet"
+        return found | _describe_training(run.config)
+    return found | _describe_model(path) | _describe_training(read_config(path))
+
+
+def _describe_model(path: str | os.PathLike) -> dict[str, str]:
     file, model = model_path(path), load_model(path)
     height, width, channels = model.image_shape
     mean = np.asarray(model.normalizer.adapt_mean)
@@ -154,7 +165,7 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
     network = f"residual UNet, widths {model.widths}, block depth {model.block_depth}"
     if model.has_custom_network:
         network = f"custom: {describe_network(model.network)}"
-    found = {
+    return {
         "file": f"{file} ({file.stat().st_size / 1e6:.1f} MB)",
         "images": f"{height}x{width}, {channels} channels",
         "network": network,
@@ -165,10 +176,16 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
         "data mean": np.array2string(mean, precision=4),
         "data std": np.array2string(deviation, precision=4),
     }
-    config = read_config(path)
-    found |= {f"training {k}": str(v) for k, v in config.get("training", {}).items()}
-    if config.get("kid"):
-        found |= {f"KID {k}": str(v) for k, v in config["kid"].items()}
-        found["KID best epoch"] = str(config.get("best_epoch"))
-    found |= {f"version {k}": str(v) for k, v in config.get("versions", {}).items()}
+
+
+def _describe_training(config: dict[str, Any]) -> dict[str, str]:
+    """Return the lines of a run's settings, KID and versions. What is no dictionary is left out."""
+    parts = ("training", "training"), ("kid", "KID"), ("versions", "version")
+    found: dict[str, str] = {}
+    for name, label in parts:
+        content = config.get(name)
+        if isinstance(content, dict):
+            found |= {f"{label} {key}": str(value) for key, value in content.items()}
+        if name == "kid" and content:
+            found["KID best epoch"] = str(config.get("best_epoch"))
     return found

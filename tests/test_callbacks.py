@@ -101,6 +101,17 @@ def test_a_time_limit_ends_training_and_the_last_epoch_is_measured(model, images
     assert [epoch for epoch, _ in kid.history] == [3]
 
 
+def test_callbacks_tell_in_the_log_where_it_is_shown(model, images, caplog, capsys):
+    """As the command line shows it, so that lines do not break a bar."""
+    with caplog.at_level("INFO", "kddim"):
+        kid = KIDCallback(images, mean_colours, num_images=4, diffusion_steps=1)
+        fit(model, images, TimeLimitCallback(1e-6), kid, epochs=5)
+    told = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("val_kid: metric KID") for line in told)
+    assert any(line.endswith("epoch 1 is the last") for line in told)
+    assert capsys.readouterr().out == ""
+
+
 def test_grids_draw_the_same_noises(model, images, tmp_path):
     for folder in ("a", "b"):
         callback = ImageGridCallback(tmp_path / folder, 2, 3, diffusion_steps=2)
@@ -217,6 +228,13 @@ def test_kid_goes_on_over_several_fits(model, images, tmp_path):
     assert Image.open(later.plot(tmp_path / "kid.png")).size[0] > 400
 
 
+@pytest.fixture
+def no_log(caplog):
+    """The log is not shown, as in a notebook: callbacks print."""
+    caplog.set_level("WARNING", "kddim")
+
+
+@pytest.mark.usefixtures("no_log")
 def test_kid_says_what_it_costs(model, images, capsys):
     kid = KIDCallback(images, mean_colours, num_images=8, diffusion_steps=1)
     fit(model, images, kid, epochs=3)
@@ -227,6 +245,7 @@ def test_kid_says_what_it_costs(model, images, capsys):
     assert told[0].startswith("val_kid: a measurement of 8 images took ")
 
 
+@pytest.mark.usefixtures("no_log")
 def test_kid_takes_as_many_images_as_its_seconds_allow(model, images, monkeypatch, capsys):
     """A batch of 16 takes 2 s by a clock of the test's own."""
     now = [0.0]

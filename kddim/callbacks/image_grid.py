@@ -52,4 +52,9 @@ class ImageGridCallback(EpochCallback):
         if number > 1 and not self.is_due(epoch):
             return
         images = self.model.generate(self.num_rows * self.num_cols, **self.recipe.options)
-        save_png(self.directory / f"epoch_{number:04d}.png", grid(images, self.num_cols))
+        save_png(grid_path(self.directory, number), grid(images, self.num_cols))
+
+
+def grid_path(directory: Path, number: int) -> Path:
+    """Return the path of the grid of an epoch, counted from 1."""
+    return directory / f"epoch_{number:04d}.png"

@@ -14,7 +14,7 @@ from kddim.metrics import encoders
 from kddim.metrics.estimators import Unbiased
 from kddim.metrics.feature_set import FeatureSet
 from kddim.plots import plot_kid
-from kddim.progress import duration
+from kddim.progress import duration, tell
 from kddim.recipe import Recipe
 
 
@@ -52,8 +52,8 @@ class KIDCallback(EpochCallback):
         sampler: Name of a sampler, or a `kddim.samplers.Sampler`.
         batch_size: Number of images that are generated and encoded at once.
         seed: Seed of the noises.
-        verbose: 1 prints the protocol when training begins, and the time of the first two
-            measurements. 0 prints neither.
+        verbose: 1 tells the protocol when training begins, and the time of the first two
+            measurements. They are logged if the log is shown, and else printed. 0 tells neither.
 
     Attributes:
         history: List of pairs `(epoch, kid)`. Epochs are counted from 1 over several `fit`
@@ -142,7 +142,7 @@ class KIDCallback(EpochCallback):
         self.epochs = max([self.epochs, *(epoch for epoch, _ in self.history)])
         if self.verbose:
             words = (f"{key.replace('_', ' ')} {value}" for key, value in self.protocol.items())
-            print(f"val_kid: {', '.join(words)}")
+            tell(f"val_kid: {', '.join(words)}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Measure KID if the epoch is due, and put `val_kid` into the logs. Keras calls it."""
@@ -162,7 +162,7 @@ class KIDCallback(EpochCallback):
         self.seconds.append(end - start)
         self.share = (end - start) / max(end - self.epoch_start, 1e-9)
         if self.verbose and len(self.seconds) <= 2:  # the first one includes compilation
-            print(
+            tell(
                 f"val_kid: a measurement of {self.num_images:,} images took {end - start:.3g} s, "
                 f"{100 * self.share:.0f} % of its epoch's time"
             )
@@ -186,7 +186,7 @@ class KIDCallback(EpochCallback):
             fits = int(limit / each)
             fits = fits // batch * batch if fits >= batch else max(2, fits)
             asked, self.num_images = self.num_images, fits
-            print(
+            tell(
                 f"val_kid: {asked:,} images would take about {duration(wanted)} per measurement; "
                 f"it takes {fits:,} images, always the same, to stay within {limit:g} s"
             )

@@ -6,6 +6,8 @@ import time
 
 import keras
 
+from kddim.progress import tell
+
 
 class TimeLimitCallback(keras.callbacks.Callback):
     """Stop training before an epoch that would end after a time limit.
@@ -59,4 +61,4 @@ class TimeLimitCallback(keras.callbacks.Callback):
         # Twice: once for the remaining callbacks of this epoch, and once for the next epoch.
         if not last and self.elapsed + 2.0 * longest > self.seconds:
             self.model.stop_training = True
-            print(f"time limit of {self.seconds:.0f} s: epoch {epoch + 1} is the last")
+            tell(f"time limit of {self.seconds:.0f} s: epoch {epoch + 1} is the last")

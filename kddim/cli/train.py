@@ -3,7 +3,7 @@
 import click
 
 from kddim.cli import options as shared
-from kddim.cli.runtime import interactive, starts_keras
+from kddim.cli.runtime import starts_keras
 from kddim.cli.values import parse_integers, parse_size
 from kddim.names import ENCODERS, join_names
 from kddim.predictions import PREDICTION_TYPES
@@ -68,7 +68,5 @@ def train(output, overwrite, dtype, **options):
     from kddim.training import TrainingConfig, train
 
     keras.config.set_dtype_policy(dtype)
-    # A file gets one line per epoch. Keras' progress bar would write one per step.
-    verbose = 1 if interactive() else 2
-    run = train(TrainingConfig(**options), output, overwrite=overwrite, verbose=verbose)
+    run = train(TrainingConfig(**options), output, overwrite=overwrite)
     click.echo(f"run folder: {run}\ntry: kddim generate {run} --output {run}/generated")

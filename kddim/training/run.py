@@ -36,7 +36,7 @@ def train(
             one), `config.json`, `history.csv`, `history.png`, `samples/epoch_0001.png` and so
             on.
         overwrite: If true, `output` may be an earlier run, which is replaced.
-        verbose: Verbosity of `keras.Model.fit`.
+        verbose: 0 is silent. Any other value shows the progress of training.
 
     Returns:
         Path of the run folder.
@@ -74,8 +74,13 @@ def train(
             train_data,
             epochs=resolved.epochs,
             validation_data=validation_data,
-            verbose=verbose,
-            callbacks=[*_callbacks(resolved, output, measure), best, history],
+            verbose=0,
+            callbacks=[
+                *_callbacks(resolved, output, measure),
+                best,
+                history,
+                *_progress(resolved, verbose),
+            ],
         )
     finally:
         kid = measure and measure.protocol | {"best": best.best}
@@ -111,6 +116,11 @@ def _callbacks(
     if measure:
         found.append(measure)
     return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every)]
+
+
+def _progress(config: ResolvedConfig, verbose: int | str) -> list[keras.callbacks.Callback]:
+    limit = None if config.max_minutes is None else 60.0 * config.max_minutes
+    return [callbacks.TrainingProgress(config.batch_size, limit)] if verbose else []
 
 
 def _kid_callback(
