@@ -6,7 +6,6 @@ import fnmatch
 import io
 import os
 import signal
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,11 +90,10 @@ def full_after(size: int, folder: Path) -> Callable[[], None]:
     def hook() -> None:
         _Full.left = size
         real = builtins.open
-        inside = (str(folder), tempfile.gettempdir())
 
         def opened(file: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> Any:  # fmt: skip
             writes = isinstance(file, (str, os.PathLike)) and set(mode) & set("wax+")
-            if not writes or not os.path.abspath(os.fsdecode(file)).startswith(inside):
+            if not writes or not os.path.abspath(os.fsdecode(file)).startswith(str(folder)):
                 return real(file, mode, buffering, *args, **options)
             raw = _Full(file, mode.replace("b", "").replace("t", ""))
             buffer = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import shutil
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -33,6 +34,15 @@ QUIET = {
 def set_environment(backend: str) -> None:
     """Choose the backend and one thread per process, before anything is imported."""
     os.environ.update(QUIET | {"KERAS_BACKEND": backend})
+
+
+def refuse_connections() -> None:
+    """Let no process of this one reach the network, so that results do not depend on it."""
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise OSError("no network during the attacks")
+
+    socket.socket.connect = socket.getaddrinfo = refuse  # type: ignore[assignment,method-assign]
 
 
 def import_everything(work: Path) -> None:
@@ -89,6 +99,7 @@ class Server:
         """Import everything and make the base files."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
+        refuse_connections()
         import_everything(self.work)
         prepare(self.work / "base")
         threads = len(os.listdir("/proc/self/task"))

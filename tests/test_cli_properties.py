@@ -7,7 +7,7 @@ import click
 import numpy as np
 import pytest
 from conftest import make_model
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import kddim
@@ -33,6 +33,10 @@ def reach(*args, **options):
     raise Reached
 
 
+def refuse_download(*args, **options):
+    raise OSError("no network in this test")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
@@ -49,6 +53,7 @@ def shallow(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr("kddim.runs.load_model", lambda *args, **options: model)
     monkeypatch.setattr("kddim.data.load", reach)
+    monkeypatch.setattr("keras.utils.get_file", refuse_download)
     monkeypatch.setattr("kddim.metrics.encoders.base.Encoder.__call__", reach)
     for name in ("generate", "encode", "decode", "reconstruct", "interpolate"):
         monkeypatch.setattr(kddim.DiffusionModel, name, reach)
@@ -104,9 +109,10 @@ def outcome(arguments):
 @pytest.mark.parametrize("verb", VERBS)
 def test_any_arguments_are_accepted_or_refused_in_one_line(verb, shallow):
     @settings(
-        max_examples=60,
+        max_examples=40,
         deadline=None,
         derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @given(command_lines(verb))

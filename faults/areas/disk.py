@@ -51,13 +51,12 @@ def _verb(verb: str, share: float) -> Callable[[Box], None]:
         if report.status == 0:
             _same(box, output)
             return
-        check_told(report.err)
-        finished = [p for p in (full / output,) if p.is_file()]
-        lost_if(finished, "a half-written output under its own name")
+        lost_if((full / output).is_file(), "a half-written output under its own name")
         box.grow(full, 64_000_000)
         box.done(*target)
         _same(box, output)
         box.no_leftovers()
+        check_told(report.err)
 
     return act
 
@@ -95,10 +94,10 @@ def _train(share: float) -> Callable[[Box], None]:
         if report.status == 0:
             check_run(box.path("full/new"))
             return
-        check_told(report.err)
         _check_whole(box.path("full/new"))
         box.grow(box.path("full"), 64_000_000)
         go_on(box, LONG, "full/new")
+        check_told(report.err)
 
     return act
 
@@ -124,12 +123,12 @@ def _overwrite(share: float) -> Callable[[Box], None]:
         if report.status == 0:
             check_run(full / "new")
             return
-        check_told(report.err)
         kept = [p for p in full.rglob("*.keras") if not p.name.startswith(".") and loads(p)]
         lost_if(not kept, f"no model is left of {len(before)} files")
         box.grow(full, 64_000_000)
         box.done(*LONG, "--overwrite")
         check_run(full / "new")
+        check_told(report.err)
 
     return act
 
@@ -147,8 +146,8 @@ def _writer(share: float) -> Callable[[Box], None]:
         if report.status == 0:
             check_run(box.path("full/new"))
             return
-        check_told(report.err)
         _check_whole(box.path("full/new"))
         go_on(box, LONG, "full/new")
+        check_told(report.err)
 
     return act

@@ -213,12 +213,21 @@ def _change_h5(path: Path, change: Callable[[Any], None]) -> None:
     write_members(path, members)
 
 
-def _first_dataset(file: Any) -> str:
+def _datasets(file: Any) -> list[str]:
     import h5py
 
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)  # fmt: skip
-    return next(name for name in names if file[name].ndim > 1)
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            names.append(name)
+
+    file.visititems(note)
+    return names
+
+
+def _first_dataset(file: Any) -> str:
+    return next(name for name in _datasets(file) if file[name].ndim > 1)
 
 
 def _h5_claim(shape: tuple[int, ...]) -> Change:
@@ -315,8 +324,9 @@ def _spoilt_mean(value: str, verb: str) -> Callable[[Box], None]:
         box.use(FILE)
 
         def change(file: Any) -> None:
-            group = file["normalizer/vars"]
-            group["0"][...] = float(value)
+            for name in _datasets(file):
+                if "image_normalization" in name and file[name].dtype.kind == "f":
+                    file[name][...] = float(value)
 
         _change_h5(box.path(FILE), change)
         _expect_told(box, verb, FILE, FROM_MODEL[verb])
