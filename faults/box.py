@@ -31,6 +31,7 @@ class Box:
         files: Working directory of the commands.
         reports: Reports of all commands so far.
         random: Generator of random choices.
+        times: Number of attacks that this one counts as.
     """
 
     def __init__(self, folder: Path, base: Path, seed: int):
@@ -40,6 +41,7 @@ class Box:
         self.random = random.Random(seed)
         self.numpy = np.random.default_rng(seed)
         self.reports: list[Report] = []
+        self.times = 1
         self._count = 0
         self._mounts: list[Path] = []
 

@@ -25,6 +25,7 @@ def table(results: Iterable[Mapping[str, Any]]) -> str:
     counts = {area: Counter() for area in AREAS}
     for result in results:
         counts[result["area"]][result["outcome"]] += 1
+        counts[result["area"]]["handled"] += result.get("times", 1) - 1
     head = ["area", "tried", *OUTCOMES[:-1], "lost or half-written"]
     lines = [_row(head), _row(["---"] * len(head))]
     total: Counter = Counter()

@@ -163,6 +163,7 @@ class Server:
             "seed": self.seed,
             "outcome": outcome,
             "why": why,
+            "times": box.times,
             "commands": [" ".join(report.command)[:400] for report in box.reports],
             "status": last and last.status,
             "seconds": round(sum(report.seconds for report in box.reports), 2),

@@ -36,6 +36,7 @@ def _kill(backend: str, kills: int) -> Callable[[Box], None]:
         )
         wrong_if(not result.exists(), f"no result: {done.stderr[-600:]}")
         found = json.loads(result.read_text())
+        box.times = found["kills"]
         bad = [story for story in found["stories"] if story["why"]]
         wrong_if(bad, f"{len(bad)} of {len(found['stories'])} runs: {bad[:1]}")
 
