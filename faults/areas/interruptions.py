@@ -1,5 +1,6 @@
 """Kills and Ctrl-C at random times and at every change of the disk; the rerun must end right."""
 
+import os
 import random
 import signal
 import time
@@ -49,9 +50,22 @@ def attacks(random: random.Random) -> Iterator[Attack]:
     for part in range(12):
         name = f"interruptions/train --overwrite at a change/{part}"
         yield Attack(name, "interruptions", _overwrite_run(part), "3")
-    for number, delay in enumerate((0.05, 0.2, 0.5, 1.0, 1.7, 2.5, 3.5, 5.0)):
-        for name, sent in {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}.items():
-            yield Attack(f"interruptions/start {name}/{number}", "interruptions", _start(delay, sent), "8")  # fmt: skip
+    for verb in ("sweep", "generate folder", "stats"):
+        for change in range(8):
+            name = f"interruptions/{verb} at an early change/{change}"
+            finding = {"generate folder": "6", "sweep": "7"}.get(verb, "")
+            yield Attack(name, "interruptions", _kill_at(verb, change=change), finding)
+    for number in range(14):
+        name = f"interruptions/start SIGINT/{number}"
+        act = _start((number + random.random()) / 2, signal.SIGINT)
+        yield Attack(name, "interruptions", act, "8")
+    for number in range(24):
+        name = f"interruptions/start SIGINT at an import/{number}"
+        act = _at_import(int(2400 * (number + random.random()) / 24))
+        yield Attack(name, "interruptions", act, "8")
+    for number in range(4):
+        name = f"interruptions/start SIGTERM/{number}"
+        yield Attack(name, "interruptions", _start(7 * random.random(), signal.SIGTERM))
 
 
 def check_stopped(report: Report, sent: int) -> None:
@@ -86,14 +100,17 @@ def _random_kill(verb: str) -> Callable[[Box], None]:
     return act
 
 
-def _kill_at(verb: str, share: float) -> Callable[[Box], None]:
+def _kill_at(verb: str, share: float = 0.0, change: int = 0) -> Callable[[Box], None]:
+    """Kill before a change of the disk, in a share of all of them or with a number."""
+
     def act(box: Box) -> None:
         command, output, inputs = VERBS[verb]
         box.use(*inputs)
         box.done(*command, hook=kill_at(-1, box.folder / "changes"))
         changes = len((box.folder / "changes").read_text().splitlines())
         _aside(box, output)
-        process = box.start(*command, hook=kill_at(int(share * changes), box.folder / "killed"))
+        number = change + int(share * changes)
+        process = box.start(*command, hook=kill_at(number, box.folder / "killed"))
         process._killed = True  # by itself
         box.judge(process.wait())
         _rerun(box, command, output)
@@ -240,7 +257,8 @@ def _start(delay: float, sent: int) -> Callable[[Box], None]:
     def act(box: Box) -> None:
         box.use("run")
         command = ("generate", "run", "-n", 4000, "--diffusion-steps", 200, "-o", "g.npz")
-        process = box.start(*command, real=True)
+        # TensorFlow takes longest to start.
+        process = box.start(*command, real=True, env={"KERAS_BACKEND": "tensorflow"})
         time.sleep(delay)
         process.send(sent)
         end = time.monotonic() + 20.0
@@ -257,3 +275,50 @@ def _start(delay: float, sent: int) -> Callable[[Box], None]:
             box.judge(report)
 
     return act
+
+
+# Sends SIGINT to its own process at the n-th import.
+_SITE = """
+import os, signal, sys
+
+class Finder:
+    left = int(os.environ["FAULTS_IMPORTS"])
+    def find_spec(self, name, path=None, target=None):
+        Finder.left -= 1
+        if Finder.left == -1:
+            open(os.environ["FAULTS_SENT"], "w").close()
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def _at_import(number: int) -> Callable[[Box], None]:
+    """Send Ctrl-C at the n-th import, which some import statements swallow."""
+
+    def act(box: Box) -> None:
+        box.use("run")
+        site, sent = box.folder / "site", box.folder / "sent"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(_SITE)
+        places = os.pathsep.join([str(site), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+        env = {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": places, "FAULTS_SENT": str(sent)}
+        command = ("generate", "run", "-n", 4000, "--diffusion-steps", 200, "-o", "g.npz")
+        process = box.start(*command, real=True, env=env | {"FAULTS_IMPORTS": str(number)})
+        process._killed = True
+        end = time.monotonic() + 60.0
+        while process.poll() is None and time.monotonic() < end and "parts" not in _said(box):
+            time.sleep(0.05)
+        swallowed = process.poll() is None and sent.exists()
+        process.send(signal.SIGKILL)
+        report = process.wait()
+        wrong_if(swallowed, f"Ctrl-C at import {number} is swallowed")
+        if sent.exists() and number > 200:
+            box.judge(report)
+
+    return act
+
+
+def _said(box: Box) -> str:
+    path = box.folder / "log1.err"
+    return path.read_text() if path.exists() else ""
