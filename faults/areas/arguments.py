@@ -109,7 +109,7 @@ def must_refuse(parameter: click.Parameter, value: str) -> bool:
         return True
     if name in ("source", "first", "second", "model"):
         return value == ""
-    return name in ("widths", "steps", "image_size") and value in ("", ",", "0", "x", "-8", "7")
+    return name in ("widths", "steps", "image_size") and value in ("", ",", "0", "x", "-8")
 
 
 def _single() -> Iterator[Attack]:
