@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[tuple[Any, ...], str]] = {
     "interpolate": (("interpolate", "run", "--num-pairs", 1, "-n", 3, "--grid-size", 2, "--diffusion-steps", 1), "i"),
 }  # fmt: skip
 LONG = (*TRAIN, "--epochs", "2", "-o", "full/new")
+LARGER = (*LONG, "--widths", "16,32")
 
 
 def attacks(random: random.Random) -> Iterator[Attack]:
@@ -78,9 +79,9 @@ def _same(box: Box, output: str) -> None:
     wrong_if(different, f"another result than on a larger disk: {different[:5]}")
 
 
-def _measured(box: Box) -> int:
+def _measured(box: Box, command: tuple[str, ...] = LONG) -> int:
     full = box.mount("full", 64_000_000)
-    box.done(*LONG)
+    box.done(*command)
     size = _size(full / "new")
     shutil.rmtree(full / "new")
     return size
@@ -112,21 +113,21 @@ def _overwrite(share: float) -> Callable[[Box], None]:
     """A full disk does not cost the old model."""
 
     def act(box: Box) -> None:
-        size = _measured(box)
+        size = _measured(box, LARGER)
         box.use("run")
         full = box.path("full")
         shutil.copytree(box.path("run"), full / "new")
         held = _size(full / "new")
-        box.grow(full, held + int(share * size) // 4096 * 4096)
+        box.grow(full, held + int(share * max(size - held, 0)) // 4096 * 4096)
         before = tree(full / "new")
-        report = box.kddim(*LONG, "--overwrite", allowed=("full",))
+        report = box.kddim(*LARGER, "--overwrite", allowed=("full",))
         if report.status == 0:
             check_run(full / "new")
             return
         kept = [p for p in full.rglob("*.keras") if not p.name.startswith(".") and loads(p)]
         lost_if(not kept, f"no model is left of {len(before)} files")
         box.grow(full, 64_000_000)
-        box.done(*LONG, "--overwrite")
+        box.done(*LARGER, "--overwrite")
         check_run(full / "new")
         check_told(report.err)
 
