@@ -9,7 +9,7 @@ PYTEST ?= -n 2 --dist loadscope
 TORCH ?= torch==2.13.0
 JUDGES = "torch-fidelity>=0.4" "clean-fid>=0.1.35"
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench faults clean
 
 demo: $(VENV)/.installed
 	KERAS_BACKEND=tensorflow $(BIN)/kddim train digits --output $(RUN) --overwrite --kid-encoder random_conv --kid-images 500 --kid-steps 10 \
@@ -62,6 +62,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@# do not need.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(JUDGES)
 	touch $@
+
+# Attacks on the whole package, an hour on 2 cores: build/faults.md is the table of
+# docs/reliability.md. `python -m faults --help` has filters, and replays one attack.
+faults: $(VENV)/.installed-test
+	$(BIN)/python -m faults --seed 0 --minutes 55 --output build/faults.md
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/speed.py
