@@ -56,6 +56,7 @@ class ImageDataset(keras.utils.PyDataset):
         self.flip = flip and training
         self.seed = seed % 2**64
         self.epoch = 0
+        self._read: list[int] = []  # indices in the order in which Keras reads them
         self._shuffle()
 
     def __len__(self) -> int:
@@ -68,6 +69,20 @@ class ImageDataset(keras.utils.PyDataset):
         """Return batch `index`, a float32 array `(batch, height, width, channels)`."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
+        self._read.append(index)
+        return self._batch(index)
+
+    def batch_of_step(self, step: int) -> np.ndarray | None:
+        """Return the batch of a step of the present epoch, or None if it was not read yet.
+
+        `fit` reads the batches of an epoch in an order of its own, unless `shuffle=False`.
+
+        Args:
+            step: Number of the step within the epoch, from 0.
+        """
+        return self._batch(self._read[step]) if step < len(self._read) else None
+
+    def _batch(self, index: int) -> np.ndarray:
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
         batch = to_float32(self.images[rows])
         if self.flip:
@@ -78,6 +93,10 @@ class ImageDataset(keras.utils.PyDataset):
 
     def __iter__(self) -> Any:
         return (self[index] for index in range(len(self)))
+
+    def on_epoch_begin(self) -> None:
+        """Forget the order of the epoch before. Keras calls this method."""
+        self._read = []
 
     def on_epoch_end(self) -> None:
         """Shuffle the images for the next epoch. Keras calls this method."""
