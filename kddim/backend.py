@@ -240,6 +240,26 @@ class PassedSteps:
         return self._logs
 
 
+def global_norm(tensors: Sequence[Any]) -> Any:
+    """Return the L2 norm of all numbers of several tensors, a float32 scalar tensor.
+
+    Args:
+        tensors: Tensors of any shapes. None among them is left out.
+    """
+    tensors = [tensor for tensor in tensors if tensor is not None]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # One call for all tensors: a call per tensor would take 5 % of a small step.
+        return torch.nn.utils.get_total_norm([tensor.float() for tensor in tensors])
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.linalg.global_norm([tf.cast(tensor, "float32") for tensor in tensors])
+    squares = [keras.ops.sum(keras.ops.cast(tensor, "float32") ** 2) for tensor in tensors]
+    return keras.ops.sqrt(sum(squares))
+
+
 def load_torch_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict that `torch.save` wrote.
 

@@ -1,10 +1,14 @@
 """Exponential moving average of the weights."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from kddim.backend import to_numpy
 
 
 def check(ema: Any) -> float:
@@ -53,6 +57,25 @@ def update(network: keras.Model, ema_network: keras.Model, ema: float, steps: An
             value = decay * average.value + (1.0 - decay) * ops.cast(value, average.dtype)
         average.assign(value)
     steps.assign(steps.value + 1)
+
+
+def distance(network: keras.Model, ema_network: keras.Model) -> float:
+    """Return the L2 distance of the averages from the trained weights, relative to the latter.
+
+    The statistics of batch normalisation are left out: their scale is that of the activations.
+
+    Args:
+        network: The trained network.
+        ema_network: Network of the same structure.
+    """
+    trained = {id(variable) for variable in network.trainable_variables}
+    difference, size = 0.0, 0.0
+    for (value, variable), (_, average) in zip(_values(network), _values(ema_network)):
+        if id(variable) in trained:
+            weight = to_numpy(value).astype("float64")
+            difference += float(np.sum((to_numpy(average.value) - weight) ** 2))
+            size += float(np.sum(weight**2))
+    return math.sqrt(difference / size) if size else 0.0
 
 
 def _values(network: keras.Model) -> Iterator[tuple[Any, Any]]:

@@ -1,5 +1,6 @@
 """Keras' hooks of a model that trains: images to a loss, with an objective."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kddim import backend
+from kddim import backend, gradients
 from kddim.checks import check_batch
 from kddim.denoiser import override_of
 from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
@@ -21,7 +22,14 @@ class Fitting(keras.Model):
     """Methods that Keras calls in `compile`, `fit`, `evaluate` and `predict`.
 
     They hold no state. The class that inherits them provides the attributes below.
+
+    Attributes:
+        logs_gradient_norm: If true, the logs of training steps hold `gradient_norm`, the global
+            L2 norm of the gradients. `HealthCallback` sets it while it is used.
     """
+
+    logs_gradient_norm = False
+    _step_logs_gradient_norm = False  # of the training function that was made last
 
     image_shape: tuple[int, int, int]
     network: Any
@@ -156,8 +164,12 @@ class Fitting(keras.Model):
 
     def train_step(self, *args: Any) -> Any:
         """Run one step of the objective, then update the moving average."""
-        result = super().train_step(*args)
-        return backend.update_after_train_step(self, result, self.update_average)
+        wanted = self.logs_gradient_norm and self.optimizer is not None
+        record = gradients.record_norm if wanted else _record_nothing
+        with record(self.optimizer) as norms:
+            result = super().train_step(*args)
+        result = backend.update_after_train_step(self, result, self.update_average)
+        return gradients.add_log(result, "gradient_norm", norms[0]) if norms else result
 
     def predict_step(self, *args: Any) -> Any:
         """Return the predicted images of one batch, normalised."""
@@ -166,10 +178,16 @@ class Fitting(keras.Model):
             return result[0]["pred_images"], result[1]
         return result["pred_images"]
 
-    def make_train_function(self, *args: Any, **kwargs: Any) -> Any:
-        """Compile `train_step`, once the normaliser is adapted."""
+    def make_train_function(self, force: bool = False) -> Any:
+        """Compile `train_step`, once the normaliser is adapted.
+
+        Args:
+            force: If true, compile it again. It is also compiled again if its logs change.
+        """
         self._check_adapted()
-        return super().make_train_function(*args, **kwargs)
+        force = force or self.logs_gradient_norm != self._step_logs_gradient_norm
+        self._step_logs_gradient_norm = self.logs_gradient_norm
+        return super().make_train_function(force)
 
     def make_test_function(self, *args: Any, **kwargs: Any) -> Any:
         """Compile `test_step`, once the normaliser is adapted."""
@@ -267,6 +285,10 @@ class Fitting(keras.Model):
                 "Expected a normaliser that knows the mean and variance of the data. Received: "
                 "one that was not adapted. Call `model.normalizer.adapt(images)` first."
             )
+
+
+def _record_nothing(optimizer: Any) -> contextlib.AbstractContextManager[list[Any]]:
+    return contextlib.nullcontext([])
 
 
 def _callbacks_of(given: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from kddim.backend import to_numpy
 from kddim.files import atomic_write
+from kddim.ranges import mend, mend_shape
 
 
 def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, None)) -> np.ndarray:
@@ -36,7 +37,10 @@ def check_images(images: Any, image_shape: Sequence[int | None] = (None, None, N
     )
     fits = array.ndim == 4 and all(w in (None, s) for w, s in zip(image_shape, array.shape[1:]))
     if not fits or 0 in array.shape:
-        raise ValueError(f"Expected images of shape {wanted}. Received: shape {array.shape}")
+        raise ValueError(
+            f"Expected images of shape {wanted}. Received: shape {array.shape}"
+            + mend_shape(array.shape, image_shape)
+        )
     if array.dtype.name == "bfloat16":  # NumPy cannot compute with it.
         array = array.astype("float32")
     if not np.issubdtype(array.dtype, np.floating):
@@ -55,7 +59,8 @@ def check_range(images: np.ndarray, where: str = "") -> None:
         where: Place of the images for the error message, such as " in images.npy".
 
     Raises:
-        ValueError: If a value is not finite, or lies outside [0, 1] by more than 1e-4.
+        ValueError: If a value is not finite, or lies outside [0, 1] by more than 1e-4. The
+            message recognises 8-bit, 16-bit, standardised and [-1, 1] images.
     """
     low, high = float(images.min()), float(images.max())
     if not np.isfinite([low, high]).all():
@@ -63,7 +68,7 @@ def check_range(images: np.ndarray, where: str = "") -> None:
     if low < -1e-4 or high > 1.0 + 1e-4:
         raise ValueError(
             "Expected pixel values in [0, 1]. "
-            f"Received: values from {low:.4g} to {high:.4g}{where}. Rescale them."
+            f"Received: values from {low:.4g} to {high:.4g}{where}{mend(images)}"
         )
 
 

@@ -80,12 +80,34 @@ def test_values_that_are_not_finite_are_refused(value):
         check_images(images)
 
 
-@pytest.mark.parametrize(("value", "said"), [(255.0, "255"), (-1.0, "-1"), (1.001, "1.001")])
-def test_values_outside_the_range_are_refused_and_named(value, said):
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda x: 255.0 * x, r"255, as of 8-bit images\. Divide them by 255\."),
+        (lambda x: 65535.0 * x, r"as of 16-bit images\. Divide them by 65535\."),
+        (lambda x: 2.0 * x - 1.0, r"from -1 to 1, .*\[-1, 1\]\. Use \(images \+ 1\) / 2\."),
+        (lambda x: (x - x.mean()) / x.std(), r"as of standardised images\. Undo it"),
+        (lambda x: 1.001 * x, r"to 1\.001, a little outside\. Clip them"),
+        (lambda x: 1e6 * x, r"Rescale them"),
+        (lambda x: -255.0 * x, r"Rescale them"),
+    ],
+)
+def test_values_outside_the_range_are_recognised(change, match):
     images = IMAGES.copy()
-    images[7, 1, 2, 0] = value
-    with pytest.raises(ValueError, match=rf"Expected pixel values in \[0, 1\]\. .*{said}.*Rescale"):
-        check_images(images)
+    images[7, 1, 2, 0], images[3, 0, 0, 0] = 0.0, 1.0
+    check_images(images)
+    with pytest.raises(ValueError, match=r"Expected pixel values in \[0, 1\]\. .*" + match):
+        check_images(change(images))
+
+
+def test_axes_in_another_order_are_recognised():
+    images = np.zeros((5, 3, 16, 8), "float32")
+    for shape in ((16, 8, 3), (None, None, 3)):
+        with pytest.raises(ValueError, match=r"channels first\. Use np\.moveaxis"):
+            check_images(images, shape)
+        check_images(np.moveaxis(images, 1, -1), shape)
+    with pytest.raises(ValueError, match=r"Use images\[\.\.\., None\]"):
+        check_images(images[:, 0], (16, 8, 1))
 
 
 # Batches of data sets

@@ -384,7 +384,11 @@ def test_bad_models_are_refused(make, match):
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda m, x: m.fit(255 * x), r"in \[0, 1\].*Rescale"),
+        (lambda m, x: m.fit(255 * x), r"in \[0, 1\].*8-bit.*Divide them by 255"),
+        (lambda m, x: m.fit(2 * x - 1), r"in \[0, 1\].*\[-1, 1\]. Use \(images \+ 1\) / 2"),
+        (lambda m, x: m.fit((x - x.mean()) / x.std()), r"in \[0, 1\].*standardised"),
+        (lambda m, x: m.fit(np.moveaxis(x, -1, 1)), r"channels first.*np\.moveaxis\(images, 1"),
+        (lambda m, x: m.normalizer.adapt(np.moveaxis(x, -1, 1)), r"channels first.*np\.moveaxis"),
         (lambda m, x: m.fit((255 * x).astype("uint8")), "Divide uint8 images by 255"),
         (lambda m, x: m.fit(x[:, :8]), r"\(batch, 16, 16, 3\).*\(64, 8, 16, 3\)"),
         (lambda m, x: m.fit(x[..., :1]), r"\(batch, 16, 16, 3\)"),

@@ -1,6 +1,7 @@
 """Callbacks for `fit`, one per file."""
 
 from kddim.callbacks.best_model import BestModelCallback
+from kddim.callbacks.health import DivergenceError, HealthCallback
 from kddim.callbacks.history import HistoryCallback
 from kddim.callbacks.image_grid import ImageGridCallback
 from kddim.callbacks.kid import KIDCallback
@@ -13,6 +14,8 @@ from kddim.callbacks.tracking import trackers
 
 __all__ = [
     "BestModelCallback",
+    "DivergenceError",
+    "HealthCallback",
     "HistoryCallback",
     "ImageGridCallback",
     "KIDCallback",

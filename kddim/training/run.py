@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 
 from kddim import callbacks, data, runs
+from kddim.callbacks.health import BAD_BATCH
 from kddim.data import ImageDataset
 from kddim.files import write_json
 from kddim.metrics import encoders
@@ -43,7 +43,8 @@ def train(
 
     Raises:
         ValueError: If a setting, the data or the output cannot be used. Nothing is written then.
-            If the loss is not finite. The run folder then holds the best model before.
+            If training diverges (`kddim.callbacks.DivergenceError`). A best model of earlier
+            epochs stays in the run folder then.
 
     Example:
         >>> train(TrainingConfig("digits", epochs=20), "runs/digits")
@@ -85,11 +86,6 @@ def train(
     finally:
         kid = measure and measure.protocol | {"best": best.best}
         _write_config(output, resolved, model, {"kid": kid, "best_epoch": best.best_epoch})
-    if history.rows and not math.isfinite(history.rows[-1]["loss"]):
-        raise ValueError(
-            f"Expected a finite loss. Received: NaN in epoch {len(history.rows)}. Use a smaller "
-            f"learning rate. {output} holds the epochs before."
-        )
     return output
 
 
@@ -110,11 +106,12 @@ def _callbacks(
     config: ResolvedConfig, output: Path, measure: callbacks.KIDCallback | None
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks before those that save. The ones that may end training come first."""
-    found: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
+    found: list[keras.callbacks.Callback] = []
     if config.max_minutes:
         found.append(callbacks.TimeLimitCallback(60.0 * config.max_minutes))
     if measure:
         found.append(measure)
+    found.append(callbacks.HealthCallback(output))
     return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every)]
 
 
@@ -144,7 +141,7 @@ def _kid_callback(
 def _remove_earlier_run(output: Path) -> None:
     """Remove the files of an earlier run, and no others, so that two runs do not mix."""
     pictures = f"{runs.SAMPLES}/epoch_*.png"
-    for pattern in (runs.MODEL, runs.CONFIG, "history.csv", "history.png", pictures):
+    for pattern in (runs.MODEL, runs.CONFIG, "history.csv", "history.png", BAD_BATCH, pictures):
         for path in output.glob(pattern):
             path.unlink()
 
