@@ -43,8 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Arguments after the name of the program. None takes those of the process.
     """
+    typed = sys.argv[1:] if arguments is None else arguments  # kept in the config.json of a run
     try:
-        sys.exit(app.main(arguments, prog_name="kddim", standalone_mode=False) or 0)
+        sys.exit(app.main(arguments, "kddim", standalone_mode=False, obj=typed) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)

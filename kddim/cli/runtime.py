@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-BACKENDS = ("tensorflow", "jax", "torch")
+from kddim.settings import BACKENDS
 
 
 def starts_keras(function: Callable) -> Callable:

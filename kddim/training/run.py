@@ -17,6 +17,7 @@ from kddim.metrics import encoders
 from kddim.model import DiffusionModel
 from kddim.networks.residual_unet import residual_unet
 from kddim.training.config import ResolvedConfig, TrainingConfig
+from kddim.training.config_file import run_config
 
 log = logging.getLogger("kddim")
 
@@ -27,6 +28,7 @@ def train(
     *,
     overwrite: bool = False,
     verbose: int | str = "auto",
+    command: str | None = None,
 ) -> Path:
     """Train a model, and write a run folder.
 
@@ -37,6 +39,7 @@ def train(
             on.
         overwrite: If true, `output` may be an earlier run, which is replaced.
         verbose: Verbosity of `keras.Model.fit`.
+        command: Command line as it was typed, for `config.json`. None for a run from Python.
 
     Returns:
         Path of the run folder.
@@ -53,13 +56,13 @@ def train(
     keras.utils.set_random_seed(resolved.seed % 2**32)
     train_data, validation_data = data.load(**resolved.arguments_of(data.load))
     resolved = dataclasses.replace(resolved, channels=train_data.images.shape[3])
-    model = _build(resolved, train_data.images)
+    model = build_model(resolved, train_data.images)
     log.info(
         "%s: %d training and %d validation images of %s; %s parameters",
         *(resolved.source, len(train_data.images), len(validation_data.images)),
         *(_size(model), f"{model.network.count_params():,}"),
     )
-    measure = _kid_callback(resolved, validation_data, verbose)
+    measure = kid_callback(resolved, validation_data, verbose)
     if measure:
         measure.prepare(model.image_shape)
 
@@ -68,7 +71,8 @@ def train(
     best = callbacks.BestModelCallback(
         output / runs.MODEL, monitor="val_kid" if measure else None, every=resolved.every
     )
-    _write_config(output, resolved, model, {"kid": None})
+    content = run_config(resolved, model, train_data, validation_data, command)
+    _write_config(output, content | {"kid": None})
     try:
         model.fit(
             train_data,
@@ -79,7 +83,7 @@ def train(
         )
     finally:
         kid = measure and measure.protocol | {"best": best.best}
-        _write_config(output, resolved, model, {"kid": kid, "best_epoch": best.best_epoch})
+        _write_config(output, content | {"kid": kid, "best_epoch": best.best_epoch})
     if history.rows and not math.isfinite(history.rows[-1]["loss"]):
         raise ValueError(
             f"Expected a finite loss. Received: NaN in epoch {len(history.rows)}. Use a smaller "
@@ -88,7 +92,13 @@ def train(
     return output
 
 
-def _build(config: ResolvedConfig, images: np.ndarray) -> DiffusionModel:
+def build_model(config: ResolvedConfig, images: np.ndarray) -> DiffusionModel:
+    """Return the compiled model of a run, adapted to its training images.
+
+    Args:
+        config: Settings of the run, with `channels`.
+        images: Training images.
+    """
     network = None
     if config.attention_levels or config.normalization != "batch":
         # `DiffusionModel` has no such options.
@@ -113,9 +123,16 @@ def _callbacks(
     return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every)]
 
 
-def _kid_callback(
+def kid_callback(
     config: ResolvedConfig, validation_data: ImageDataset, verbose: int | str
 ) -> callbacks.KIDCallback | None:
+    """Return the callback that measures the KID of a run, or None if it has none.
+
+    Args:
+        config: Settings of the run.
+        validation_data: Validation images.
+        verbose: Verbosity of training.
+    """
     if config.kid_encoder == "none":
         return None
     return callbacks.KIDCallback(
@@ -139,14 +156,8 @@ def _remove_earlier_run(output: Path) -> None:
             path.unlink()
 
 
-def _write_config(
-    output: Path, config: ResolvedConfig, model: DiffusionModel, found: dict[str, Any]
-) -> None:
-    content = {
-        "training": vars(config) | {"dtype": keras.config.dtype_policy().name},
-        "parameters": model.network.count_params(),
-    }
-    write_json(output / runs.CONFIG, content | found | {"versions": runs.versions()})
+def _write_config(output: Path, content: dict[str, Any]) -> None:
+    write_json(output / runs.CONFIG, content)
 
 
 def _title(
