@@ -61,7 +61,7 @@ assert encoders.get("added_encoder").description == "added"
 assert "'added_sampler'" in message(kddim.samplers.get, "x")
 assert "'added_schedule'" in message(kddim.schedules.get, "x")
 assert '"added_encoder"' in message(encoders.get, "x")
-assert "'added_encoder'" in message(TrainingConfig(kid_encoder="x").resolved)
+assert "'added_encoder'" in message(lambda: TrainingConfig(kid_encoder="x").resolved())
 print("found")
 """
 

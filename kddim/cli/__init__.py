@@ -74,8 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     """Run a verb, and return its exit status."""
+    typed = sys.argv[1:] if arguments is None else arguments  # kept in the config.json of a run
     try:
-        return app.main(arguments, prog_name="kddim", standalone_mode=False) or 0
+        return app.main(arguments, "kddim", standalone_mode=False, obj=typed) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 2

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
+from kddim import settings
 from kddim.cli.runtime import interactive, starts_keras
 from kddim.cli.values import negate, parse_integers, parse_words
 from kddim.names import ENCODERS, SAMPLERS, SCHEDULES, join_names
 
-DTYPES = click.Choice(["float32", "mixed_bfloat16", "mixed_float16"])
+DTYPES = click.Choice(settings.DTYPES)
 SPLITS = click.Choice(["validation", "train", "all"])
 PROTOCOLS = click.Choice(["unbiased", "example", "standard"])
 PATH = click.Path(path_type=Path)

@@ -12,8 +12,7 @@ from typing import Any
 import click
 
 from kddim.checks import printable
-
-BACKENDS = ("tensorflow", "jax", "torch")
+from kddim.settings import BACKENDS
 
 
 def starts_keras(function: Callable) -> Callable:

@@ -1,55 +1,25 @@
 """Verb `kddim train`."""
 
+import shlex
+from pathlib import Path
+from typing import Any
+
 import click
 
-from kddim.cli import options as shared
-from kddim.cli.runtime import starts_keras
-from kddim.cli.values import parse_integers, parse_size
-from kddim.names import ENCODERS, join_names
-from kddim.predictions import PREDICTION_TYPES
+from kddim.cli.repeat import choose_backend, report_differences
+from kddim.cli.runtime import start_keras
+from kddim.cli.train_options import given_settings, name_on_command_line, train_options
+from kddim.settings import RunSettings, read_settings, validate
 
-# fmt: off
-settings = shared.group(
-    click.option("--output", "-o", required=True, type=click.Path(), help="Run folder to create."),
-    click.option("--overwrite", is_flag=True, help="Replace an earlier run in that folder."),
-    click.option("--image-size", callback=parse_size, help="Side in pixels, or HEIGHTxWIDTH.  [default: 64; digits: 8]"),
-    click.option("--channels", type=int, help="Number of channels: 1 (grey) or 3 (colour).  [default: as in the data]"),
-    click.option("--flip", is_flag=True, help="Mirror each training image with probability 1/2."),
-    click.option("--limit", type=int, help="Maximum number of images.  [default: all]"),
-    click.option("--validation-split", default=0.2, help="Fraction of the images for validation."),
-    click.option("--widths", callback=parse_integers, help="Number of channels of each level of the UNet.  [default: 32,64,96,128; digits: 32,64,96]"),
-    click.option("--block-depth", default=2, help="Number of residual blocks per level."),
-    click.option("--attention-levels", callback=lambda *arguments: parse_integers(*arguments) or (), help="Levels with self-attention, such as 2,3. Level 0 is the finest.  [default: none]"),
-    click.option("--normalization", default="batch", help="Normalisation layers: batch, or group for small batches."),
-    click.option("--batch-size", default=64, help="Number of images per step."),
-    click.option("--epochs", type=int, help="Number of epochs.  [default: 50; digits: 100]"),
-    click.option("--steps-per-epoch", type=int, help="Number of steps per epoch.  [default: --repeats passes over the data]"),
-    click.option("--repeats", type=int, help="Number of passes over the data per epoch.  [default: 5; digits: 1]"),
-    click.option("--max-minutes", type=float, help="Stop before an epoch that would exceed this time.  [default: no limit]"),
-    click.option("--learning-rate", default=1e-3, help="Learning rate of AdamW."),
-    click.option("--weight-decay", default=1e-4, help="Weight decay of AdamW."),
-    click.option("--ema", default=0.999, help="Decay of the moving average of the weights."),
-    click.option("--schedule", default="cosine", help=f"Noise schedule: {shared.SCHEDULE_HELP}"),
-    click.option("--prediction-type", default="noise", help=f"Quantity that the network predicts: {join_names(PREDICTION_TYPES)}."),
-    click.option("--loss-type", help=f"Quantity that the loss compares: {join_names(PREDICTION_TYPES)}.  [default: --prediction-type]"),
-    click.option("--remat", is_flag=True, help="Use less memory and more time: compute activations again for the gradients."),
-    click.option("--kid-encoder", "--encoder", "kid_encoder", default="auto", help=f"Feature encoder of KID: {join_names([*ENCODERS, 'none'])}. auto is inception_v3 if its weights are available, else random_conv. none measures no KID."),
-    click.option("--encoder-weights", type=click.Path(), help="Local file with weights for the encoder."),
-    click.option("--kid-images", default=1000, help="Number of images to generate for each KID."),
-    click.option("--kid-steps", default=5, help="Number of diffusion steps for each KID."),
-    click.option("--kid-max-seconds", type=float, help="Lower --kid-images until a KID takes at most this time.  [default: no limit]"),
-    click.option("--every", type=int, help="Number of epochs between KIDs, and between sample grids.  [default: 1; digits: 10]"),
-)
-# fmt: on
+# What may stand beside --resume. All else is as the run began.
+_WITH_RESUME = ("resume", "epochs", "max_minutes", "backend")
 
 
 @click.command()
 @click.argument("source", default="digits")
-@settings
-@starts_keras
-@click.option("--dtype", type=shared.DTYPES, default="float32", help="Precision of the network.")  # fmt: skip
-@click.option("--seed", type=int, default=0, help="Seed of everything random. The same seed gives the same run.")  # fmt: skip
-def train(output, overwrite, dtype, **options):
+@train_options
+@click.pass_context
+def train(context, config, overwrite, dry_run, resume, **options):
     """Train a model on SOURCE, and write a run folder.
 
     SOURCE is "digits" (1,797 embedded handwritten digits), a folder of pictures, a .npy or
@@ -62,11 +32,80 @@ def train(output, overwrite, dtype, **options):
     Examples:
       kddim train digits --output runs/digits
       kddim train ~/pictures --image-size 64 --epochs 100 --output runs/mine
+      kddim train --config runs/mine/config.json --output runs/again
+      kddim train --resume runs/mine
     """
+    given = given_settings(context)
+    if resume is not None:
+        _resume(Path(resume), given)
+        return
+    given = {name: value for name, value in given.items() if name in ("source", *options)}
+    file = None if config is None else read_settings(config)
+    settings = (file.values if file else {}) | validate(RunSettings, given)
+    output = settings.pop("output", None)
+    if output is None and not dry_run:
+        raise click.MissingParameter(ctx=context, param=_parameter(context, "output"))
+    start_keras(choose_backend(file, given))
+    settings.pop("backend", None)
+    report_differences(file, settings)
+    if dry_run:
+        _describe(settings, output, overwrite)
+    else:
+        _train(settings, output, overwrite, context.find_root().obj)
+
+
+def _train(settings: dict[str, Any], output: str, overwrite: bool, typed: Any) -> None:
+    from kddim.training import train
+
+    command = None if typed is None else shlex.join(["kddim", *map(str, typed)])
+    config = _configure(settings)
+    run = train(config, output, overwrite=overwrite, command=command)
+    _say_where(run)
+
+
+def _configure(settings: dict[str, Any]) -> Any:
+    """Return the configuration of a run, and set Keras' precision."""
     import keras
 
-    from kddim.training import TrainingConfig, train
+    from kddim.training import TrainingConfig
 
-    keras.config.set_dtype_policy(dtype)
-    run = train(TrainingConfig(**options), output, overwrite=overwrite)
+    keras.config.set_dtype_policy(settings.pop("dtype", RunSettings.dtype))
+    return TrainingConfig(**settings)
+
+
+def _describe(settings: dict[str, Any], output: str | None, overwrite: bool) -> None:
+    from kddim import runs
+    from kddim.training import describe_run, lines_of
+
+    if output is not None:
+        runs.check_run_output(output, overwrite)
+    for name, value in lines_of(describe_run(_configure(settings))).items():
+        click.echo(f"{name + ':':<28} {value}")
+
+
+def _resume(folder: Path, given: dict[str, Any]) -> None:
+    """Go on with a run, in the framework that it was computed with."""
+    others = [name_on_command_line(name) for name in given if name not in _WITH_RESUME]
+    if others:
+        raise click.UsageError(
+            "Expected only --epochs, --max-minutes and --backend beside --resume. Received: "
+            f"{', '.join(others)}. The other settings of a run stay as they are."
+        )
+    options: dict[str, Any] = {name: given.get(name) for name in ("epochs", "max_minutes")}
+    validate(RunSettings, options)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"Expected a run folder, which holds config.json. Received: {folder}")
+    file = read_settings(folder)
+    start_keras(choose_backend(file, given))
+    report_differences(file, file.values)
+    from kddim.training import resume
+
+    _say_where(resume(folder, **options))
+
+
+def _say_where(run: Path) -> None:
     click.echo(f"run folder: {run}\ntry: kddim generate {run} --output {run}/generated")
+
+
+def _parameter(context: click.Context, name: str) -> click.Parameter:
+    return next(p for p in context.command.params if p.name == name)

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from kddim import settings
+
 
 def parse_integers(context: Any, parameter: Any, value: str | None) -> tuple[int, ...] | None:
     """Return the integers of a text such as `32,64,96`."""
@@ -19,14 +21,10 @@ def parse_etas(context: Any, parameter: Any, value: str | None) -> tuple[float |
 
 def parse_size(context: Any, parameter: Any, value: str | None) -> int | tuple[int, int] | None:
     """Return the side length of `64`, or the height and the width of `64x48`."""
-    if value is None:
-        return None
-    sides = [int(part) if part.isdecimal() else 0 for part in value.lower().split("x")]
-    if len(sides) > 2 or not all(sides):
-        raise click.BadParameter(
-            f"expected a size such as 64, or 64x48 for height x width, received {value!r}"
-        )
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+    try:
+        return None if value is None else settings.parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def parse_size_or_native(context: Any, parameter: Any, value: str) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Training from a source of images to a run folder."""
+"""Training from a source of images to a run folder, and going on with a run."""
 
 import dataclasses
 import logging
@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from kddim import callbacks, data, runs
-from kddim.callbacks.health import BAD_BATCH
-from kddim.data import ImageDataset
-from kddim.files import write_json
-from kddim.metrics import encoders
-from kddim.model import DiffusionModel
-from kddim.networks.residual_unet import residual_unet
+from kddim import callbacks, checkpoints, data, runs
+from kddim.callbacks import RunCheckpoint
+from kddim.callbacks.health import DivergenceError
+from kddim.callbacks.tracking import trackers
+from kddim.files import read_json, write_json
+from kddim.locks import output_lock
+from kddim.training import folder as files
+from kddim.training.build import build_model, kid_callback, size_of
 from kddim.training.config import ResolvedConfig, TrainingConfig
+from kddim.training.config_file import run_config
+from kddim.training.state import StateCallback
 
 log = logging.getLogger("kddim")
 
@@ -27,6 +29,7 @@ def train(
     *,
     overwrite: bool = False,
     verbose: int | str = "auto",
+    command: str | None = None,
 ) -> Path:
     """Train a model, and write a run folder.
 
@@ -34,137 +37,217 @@ def train(
         config: Settings of the run.
         output: Run folder. It receives `model.keras` (the model with the best KID, or the last
             one), `config.json`, `history.csv`, `history.png`, `samples/epoch_0001.png` and so
-            on.
-        overwrite: If true, `output` may be an earlier run, which is replaced.
+            on, `checkpoints/`, from which `resume` goes on, and `state.json`.
+        overwrite: If true, `output` may be an earlier run. It is replaced as soon as the new
+            run has a model, and stays if the new run never gets one.
         verbose: 0 is silent. Any other value shows the progress of training.
+        command: Command line as it was typed, for `config.json`. None for a run from Python.
 
     Returns:
         Path of the run folder.
 
     Raises:
         ValueError: If a setting, the data or the output cannot be used. Nothing is written then.
-            If training diverges (`kddim.callbacks.DivergenceError`). A best model of earlier
-            epochs stays in the run folder then.
+            If training diverges (`kddim.callbacks.DivergenceError`).
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once a checkpoint is written.
 
     Example:
         >>> train(TrainingConfig("digits", epochs=20), "runs/digits")
     """
-    output = runs.check_run_output(output, overwrite)
-    resolved = config.resolved()
-    keras.utils.set_random_seed(resolved.seed % 2**32)
-    train_data, validation_data = data.load(**resolved.arguments_of(data.load))
-    resolved = dataclasses.replace(resolved, channels=train_data.images.shape[3])
-    model = _build(resolved, train_data.images)
-    log.info(
-        "%s: %d training and %d validation images of %s; %s parameters",
-        *(resolved.source, len(train_data.images), len(validation_data.images)),
-        *(_size(model), f"{model.network.count_params():,}"),
-    )
-    measure = _kid_callback(resolved, validation_data, verbose)
-    if measure:
-        measure.prepare(model.image_shape)
-
-    _remove_earlier_run(output)
-    history = callbacks.HistoryCallback(output, title=_title(resolved, model, measure))
-    best = callbacks.BestModelCallback(
-        output / runs.MODEL, monitor="val_kid" if measure else None, every=resolved.every
-    )
-    _write_config(output, resolved, model, {"kid": None})
-    try:
-        model.fit(
-            train_data,
-            epochs=resolved.epochs,
-            validation_data=validation_data,
-            verbose=0,
-            callbacks=[
-                *_callbacks(resolved, output, measure),
-                best,
-                history,
-                *_progress(resolved, verbose),
-            ],
-        )
-    finally:
-        kid = measure and measure.protocol | {"best": best.best}
-        _write_config(output, resolved, model, {"kid": kid, "best_epoch": best.best_epoch})
+    with output_lock(output):
+        output = runs.check_run_output(output, overwrite)
+        run = _Run(config.resolved(), output, verbose)
+        files.set_earlier_aside(output)
+        run.content = run.describe(command)
+        run.start(None)
     return output
 
 
-def _build(config: ResolvedConfig, images: np.ndarray) -> DiffusionModel:
-    network = None
-    if config.attention_levels or config.normalization != "batch":
-        # `DiffusionModel` has no such options.
-        network = residual_unet(**config.arguments_of(residual_unet))
-    model = DiffusionModel(**config.arguments_of(DiffusionModel.__init__), network=network)
-    model.normalizer.adapt(ImageDataset(images, 256))
-    model.compile(
-        optimizer=keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
-    )
-    return model
+def resume(
+    folder: str | os.PathLike,
+    *,
+    epochs: int | None = None,
+    max_minutes: float | None = None,
+    verbose: int | str = "auto",
+) -> Path:
+    """Go on with a run that was stopped, exactly as if it had not been.
+
+    Args:
+        folder: Run folder.
+        epochs: New number of epochs of the whole run. None keeps the number.
+        max_minutes: New time limit of the whole run in minutes. None keeps the limit.
+        verbose: As in `train`.
+
+    Returns:
+        Path of the run folder.
+
+    Raises:
+        ValueError: If the folder holds no run, if its data or its checkpoints cannot be used,
+            or if training diverges.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once a checkpoint is written.
+
+    Example:
+        >>> resume("runs/digits")
+    """
+    folder = Path(folder)
+    if not (folder / runs.CONFIG).is_file():
+        raise ValueError(
+            f"Expected a run folder, which holds {runs.CONFIG}. Received: {folder}. Start a run "
+            "with kddim train SOURCE --output FOLDER."
+        )
+    config = TrainingConfig.from_file(folder / runs.CONFIG)
+    changed: dict[str, Any] = {"epochs": epochs, "max_minutes": max_minutes}
+    changed = {name: value for name, value in changed.items() if value is not None}
+    if not changed and (read_json(folder / files.STATE) or {}).get("finished"):
+        log.info("%s is finished. Train longer with --epochs N or --max-minutes M.", folder)
+        return folder
+    content = read_json(folder / runs.CONFIG)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(content["training"].get("dtype", policy.name))
+    try:
+        with output_lock(folder):
+            files.clean(folder)
+            run = _Run(dataclasses.replace(config, **changed).resolved(), folder, verbose)
+            run.content = content | {"training": content["training"] | changed}
+            run.check_data()
+            run.start(run.restore())
+    finally:
+        keras.config.set_dtype_policy(policy)
+    return folder
 
 
-def _callbacks(
-    config: ResolvedConfig, output: Path, measure: callbacks.KIDCallback | None
-) -> list[keras.callbacks.Callback]:
-    """Return the callbacks before those that save. The ones that may end training come first."""
-    found: list[keras.callbacks.Callback] = []
-    if config.max_minutes:
-        found.append(callbacks.TimeLimitCallback(60.0 * config.max_minutes))
-    if measure:
-        found.append(measure)
-    found.append(callbacks.HealthCallback(output))
-    return [*found, callbacks.ImageGridCallback(output / runs.SAMPLES, every=config.every)]
+class _Run:
+    """A model, its data and its callbacks, built from settings alone.
 
+    Args:
+        config: Settings.
+        folder: Run folder. Nothing is written yet.
+        verbose: As in `train`.
+    """
 
-def _progress(config: ResolvedConfig, verbose: int | str) -> list[keras.callbacks.Callback]:
-    limit = None if config.max_minutes is None else 60.0 * config.max_minutes
-    return [callbacks.TrainingProgress(config.batch_size, limit)] if verbose else []
+    def __init__(self, config: ResolvedConfig, folder: Path, verbose: int | str):
+        keras.utils.set_random_seed(config.seed % 2**32)
+        self.folder, self.verbose = folder, verbose
+        self.train_data, self.validation_data = data.load(**config.arguments_of(data.load))
+        config = dataclasses.replace(config, channels=self.train_data.images.shape[3])
+        self.config = config
+        self.content: dict[str, Any] = {}
+        self.model = build_model(config, self.train_data.images)
+        log.info(
+            "%s: %d training and %d validation images of %s; %s parameters",
+            *(config.source, len(self.train_data.images), len(self.validation_data.images)),
+            *(size_of(self.model), f"{self.model.network.count_params():,}"),
+        )
+        self.measure = kid_callback(config, self.validation_data, verbose)
+        if self.measure:
+            self.measure.prepare(self.model.image_shape)
+        self.best = callbacks.BestModelCallback(
+            folder / runs.MODEL, "val_kid" if self.measure else None, config.every
+        )
+        self.state = StateCallback(folder)
+        self.checkpoint = RunCheckpoint(
+            folder / files.CHECKPOINTS,
+            every_steps=config.checkpoint_steps,
+            every_minutes=config.checkpoint_minutes,
+        )
+        self.checkpoint.way_on = f"Go on with: kddim train --resume {folder}"
+        self.callbacks = self._callbacks()
 
+    def _callbacks(self) -> list[keras.callbacks.Callback]:
+        """Return all callbacks. Those that may end training come first, those that save last."""
+        config, folder = self.config, self.folder
+        found: list[Any] = [self.measure, callbacks.HealthCallback(folder, self.train_data)]
+        if config.max_minutes:
+            found.insert(0, callbacks.TimeLimitCallback(60.0 * config.max_minutes))
+        samples = folder / runs.SAMPLES
+        found.append(callbacks.ImageGridCallback(samples, every=config.every))
+        found += [self.best, callbacks.HistoryCallback(folder, title=self._title())]
+        found += trackers(folder, config.tensorboard, config.track, vars(config), samples)
+        if self.verbose:
+            limit = None if config.max_minutes is None else 60.0 * config.max_minutes
+            found.append(callbacks.TrainingProgress(config.batch_size, limit))
+        return [callback for callback in [*found, self.state, self.checkpoint] if callback]
 
-def _kid_callback(
-    config: ResolvedConfig, validation_data: ImageDataset, verbose: int | str
-) -> callbacks.KIDCallback | None:
-    if config.kid_encoder == "none":
-        return None
-    return callbacks.KIDCallback(
-        validation_data,
-        encoders.get(config.kid_encoder, weights=config.encoder_weights),
-        num_images=config.kid_images,
-        diffusion_steps=config.kid_steps,
-        every=config.every,
-        max_seconds=config.kid_max_seconds,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        verbose=int(bool(verbose)),
-    )
+    def describe(self, command: str | None) -> dict[str, Any]:
+        """Return the content of `config.json`."""
+        described = run_config(
+            self.config, self.model, self.train_data, self.validation_data, command
+        )
+        return described | {"kid": None}
 
+    def check_data(self) -> None:
+        """Log a warning if the images are not those that the run began with."""
+        began = self.content.get("data")
+        if isinstance(began, dict) and began != self.describe(None)["data"]:
+            log.warning(
+                "the images of %s changed since the run began: it goes on with those of now",
+                self.config.source,
+            )
 
-def _remove_earlier_run(output: Path) -> None:
-    """Remove the files of an earlier run, and no others, so that two runs do not mix."""
-    pictures = f"{runs.SAMPLES}/epoch_*.png"
-    for pattern in (runs.MODEL, runs.CONFIG, "history.csv", "history.png", BAD_BATCH, pictures):
-        for path in output.glob(pattern):
-            path.unlink()
+    def restore(self) -> checkpoints.RunState | None:
+        """Go to the newest checkpoint, and return its position, or None if there is none."""
+        directory = self.folder / files.CHECKPOINTS
+        if not self.checkpoint.folder.paths():
+            log.info("%s holds no checkpoint yet: the run starts from its beginning", self.folder)
+            return None
+        state = RunCheckpoint.restore(self.model, directory)
+        log.info("going on from epoch %d, step %d", state.epoch + 1, state.step)
+        return state
 
+    def start(self, state: checkpoints.RunState | None) -> None:
+        """Train from a position, and leave a folder that says what happened.
 
-def _write_config(
-    output: Path, config: ResolvedConfig, model: DiffusionModel, found: dict[str, Any]
-) -> None:
-    content = {
-        "training": vars(config) | {"dtype": keras.config.dtype_policy().name},
-        "parameters": model.network.count_params(),
-    }
-    write_json(output / runs.CONFIG, content | found | {"versions": runs.versions()})
+        Args:
+            state: Position that the model was restored to. None is the beginning.
+        """
+        write_json(self.folder / runs.CONFIG, self.content)
+        data.write_skipped(self.train_data.skipped, self.folder / files.SKIPPED)
+        try:
+            self.model.fit(
+                self.train_data,
+                epochs=self.config.epochs,
+                initial_epoch=0 if state is None else state.epoch,
+                validation_data=self.validation_data,
+                verbose=0,
+                callbacks=self.callbacks,
+            )
+        except DivergenceError as error:
+            raise DivergenceError(f"{error} {self._keep_last_good_model()}") from error
+        except KeyboardInterrupt:  # a checkpoint is there to go on from
+            self._write_result()
+            raise
+        except BaseException:
+            self._write_result()
+            files.settle_earlier(self.folder)
+            raise
+        self._write_result()
+        files.settle_earlier(self.folder)
+        self.state.write(finished=True)
 
+    def _write_result(self) -> None:
+        kid = self.measure and self.measure.protocol | {"best": self.best.best}
+        found = {"kid": kid, "best_epoch": self.best.best_epoch}
+        write_json(self.folder / runs.CONFIG, self.content | found)
 
-def _title(
-    config: ResolvedConfig, model: DiffusionModel, measure: callbacks.KIDCallback | None
-) -> str:
-    title = f"{Path(config.source).name}, {_size(model)}"
-    if measure is None:
-        return title
-    encoder, steps = measure.encoder.description, measure.diffusion_steps
-    return f"{title} (KID: {encoder}, {measure.num_images} images, {steps} steps)"
+    def _keep_last_good_model(self) -> str:
+        """Leave a good model in the folder after a divergence, and return where it is from."""
+        self._write_result()
+        model = self.folder / runs.MODEL
+        if model.is_file():
+            return f"{model} is the best model before."
+        if (self.folder / files.EARLIER).is_dir():
+            files.settle_earlier(self.folder)
+            return f"{self.folder} holds the earlier run."
+        state = checkpoints.newest(self.folder / files.CHECKPOINTS)
+        if state is None or not state.steps:
+            return "No model was saved: there was none before."
+        RunCheckpoint.restore(self.model, self.folder / files.CHECKPOINTS)
+        self.model.save(model)
+        return f"{model} is the model after step {state.steps}, of the last checkpoint."
 
-
-def _size(model: DiffusionModel) -> str:
-    return "x".join(map(str, model.image_shape))
+    def _title(self) -> str:
+        title = f"{Path(self.config.source).name}, {size_of(self.model)}"
+        if self.measure is None:
+            return title
+        encoder, steps = self.measure.encoder.description, self.measure.diffusion_steps
+        return f"{title} (KID: {encoder}, {self.measure.num_images} images, {steps} steps)"
