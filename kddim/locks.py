@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kddim import signals
-from kddim.files import LOCK, check_place, make_folder
+from kddim.files import LOCK, check_place, make_folder, writing
 
 log = logging.getLogger("kddim")
 
@@ -60,7 +60,8 @@ def output_lock(path: str | os.PathLike) -> Iterator[None]:
 def _parents(path: Path) -> Iterator[None]:
     """Create the missing parents of a path, and remove those that are empty at the end."""
     missing = [parent for parent in path.parents if not parent.exists()]
-    make_folder(path.parent)
+    with writing(path):
+        make_folder(path.parent)
     try:
         yield
     finally:

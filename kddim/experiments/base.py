@@ -14,7 +14,7 @@ import numpy as np
 from kddim.checks import check_count
 from kddim.experiments.ledger import Ledger, fingerprint, precision
 from kddim.experiments.unfinished import Unfinished, prepare
-from kddim.files import check_output, is_full
+from kddim.files import check_output, is_full, writing
 from kddim.locks import output_lock
 from kddim.model import DiffusionModel
 from kddim.progress import show_progress
@@ -148,7 +148,7 @@ class Experiment(abc.ABC):
         product = None
         if ending.isascii() and ending.isalpha() and not output.is_dir():
             product = self._product_of(output)
-        with output_lock(output), resumable():
+        with resumable(output), output_lock(output):
             if product or overwrite:
                 return self._run_beside(output, product, overwrite, verbose)
             Unfinished(output).recover()
@@ -226,10 +226,15 @@ class Experiment(abc.ABC):
 
 
 @contextlib.contextmanager
-def resumable() -> Iterator[None]:
-    """Say how to go on if the block is interrupted, or if the disk is full."""
+def resumable(output: Path) -> Iterator[None]:
+    """Say how to go on if the block is interrupted, or if the disk is full.
+
+    Args:
+        output: File or folder that the block writes.
+    """
     try:
-        yield
+        with writing(output):
+            yield
     except KeyboardInterrupt:
         log.info("stopped: run the same command again to continue")
         raise

@@ -103,7 +103,7 @@ class Generation(_Images):
         if self.animate and suffix in (".png", ".npz"):
             raise ValueError(f"Expected a folder for images and animation. Received: {output}")
         self._tell_of_grid(suffix)
-        with output_lock(output), resumable():
+        with resumable(output), output_lock(output):
             unfinished = prepare(output, overwrite, check_images_output)
             with unfinished.ledger(self.settings()) as ledger:
                 rows = self._run_in(ledger, verbose)
