@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kddim import signals
-from kddim.files import make_folder
+from kddim.files import LOCK, check_place, make_folder, writing
 
 log = logging.getLogger("kddim")
 
@@ -35,10 +35,11 @@ def output_lock(path: str | os.PathLike) -> Iterator[None]:
             removes those that are empty at the end.
 
     Raises:
-        ValueError: If another process, or another thread, writes the output.
+        ValueError: If another process, or another thread, writes the output, or if nothing
+            can be written there.
     """
     signals.unwind()
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(check_place(path)))
     key = (path, threading.get_ident())
     if key in _held:
         _held[key] += 1
@@ -59,7 +60,8 @@ def output_lock(path: str | os.PathLike) -> Iterator[None]:
 def _parents(path: Path) -> Iterator[None]:
     """Create the missing parents of a path, and remove those that are empty at the end."""
     missing = [parent for parent in path.parents if not parent.exists()]
-    make_folder(path.parent)
+    with writing(path):
+        make_folder(path.parent)
     try:
         yield
     finally:
@@ -103,7 +105,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _lock_file(path: Path) -> Path:
     """Return the lock file of an output: beside it, or inside if its parent is read-only."""
     inside = path.is_dir() and not os.access(path.parent, os.W_OK)
-    return (path if inside else path.parent) / f".{path.name}.lock"
+    return (path if inside else path.parent) / f".{path.name}{LOCK}"
 
 
 def _sign(file: Path) -> None:

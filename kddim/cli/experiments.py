@@ -26,7 +26,7 @@ def consistency(**options):
     """
     from kddim.experiments import Consistency
 
-    _, target, rows = shared.run_experiment(Consistency, **options)
+    _, target, rows = shared.run_experiment(Consistency, "consistency", **options)
     click.echo(f"{len(rows)} rows of images: {target}")
 
 
@@ -51,7 +51,7 @@ def interpolate(**options):
     """
     from kddim.experiments import Interpolation
 
-    experiment, target, _ = shared.run_experiment(Interpolation, **options)
+    experiment, target, _ = shared.run_experiment(Interpolation, "interpolation", **options)
     click.echo(f"images between {2 * experiment.num_pairs} noises: {target}")
 
 
@@ -86,7 +86,7 @@ def reconstruct(source, num_images, split, **options):
         images = real_images(source, model.image_shape, **real)
         return Reconstruction(model=model, images=images, source=f"{split} of {source}", **settings)
 
-    _, target, rows = shared.run_experiment(make, **options)
+    _, target, rows = shared.run_experiment(make, "reconstruction", **options)
     for row in rows:
         click.echo(
             f"S={row['diffusion_steps']:<5} error {row['mean_squared_error']:.2g}"

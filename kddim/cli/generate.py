@@ -28,7 +28,9 @@ def generate(output, overwrite, animate, **options):
     """
     from kddim.experiments import Animation, Generation
     from kddim.experiments.image_files import check_images_output
+    from kddim.experiments.unfinished import prepare
     from kddim.files import check_output
+    from kddim.locks import output_lock
 
     only_animation = animate and output.suffix.lower() in Animation.products
     if animate and not only_animation and output.suffix.lower() in (".png", ".npz"):
@@ -36,11 +38,13 @@ def generate(output, overwrite, animate, **options):
             f"Expected a folder, a .gif or a .webp file with --animate. Received: {output}"
         )
     check = check_output if only_animation else check_images_output
-    check(output, overwrite)
     if only_animation:
         options["num_images"] = min(8, options["num_images"])
     else:
         options["animate"] = animate
     make = Animation if only_animation else Generation
-    experiment, *_ = shared.run_experiment(make, output=output, overwrite=overwrite, **options)
+    options |= {"output": output, "overwrite": overwrite}
+    with output_lock(output):
+        prepare(output, overwrite, check)
+        experiment, *_ = shared.run_experiment(make, make.name, **options)
     click.echo(f"{experiment.num_images} images: {output}")

@@ -105,6 +105,7 @@ reference_options = group(
 
 def run_experiment(
     make: Callable,
+    name: str,
     model: str,
     output: Path | None,
     overwrite: bool,
@@ -115,6 +116,7 @@ def run_experiment(
 
     Args:
         make: Function of a model and options that returns a `kddim.experiments.Experiment`.
+        name: Name of the experiment, for the folder beside the model.
         model: Path of the model.
         output: File or folder to write. None is a folder beside the model.
         overwrite: If true, replace earlier results.
@@ -126,13 +128,15 @@ def run_experiment(
         `(experiment, path, rows)`: the experiment, the path of its output, and its rows.
     """
     from kddim import runs
+    from kddim.locks import output_lock
     from kddim.samplers.parse import make_sampler
 
     if "sampler" in options:
         options["sampler"] = make_sampler(options["sampler"], options.pop("eta", None))
-    experiment = make(model=runs.load_model(model, dtype), **options)
     path = Path(model)
-    beside = path.with_name(f"{path.stem.replace('.', '_')}_{experiment.name}")
-    target = output or (path / experiment.name if path.is_dir() else beside)
-    rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
+    beside = path.with_name(f"{path.stem.replace('.', '_')}_{name}")
+    target = output or (path / name if path.is_dir() else beside)
+    with output_lock(target):
+        experiment = make(model=runs.load_model(model, dtype), **options)
+        rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
     return experiment, target, rows

@@ -47,7 +47,7 @@ def sweep(source, eta, times, samplers, **options):
         reference = make_reference(source, model.image_shape, verbose=interactive(), **real)
         return Sweep(model=model, reference=reference, samplers=measured, **settings)
 
-    experiment, target, rows = shared.run_experiment(make, **options)
+    experiment, target, rows = shared.run_experiment(make, "sweep", **options)
     for table in experiment.tables(rows).values():
         click.echo(f"{table}\n")
     click.echo(f"tables and plot: {target}")

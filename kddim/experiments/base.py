@@ -1,24 +1,28 @@
 """The loop that all experiments share, and the cells that it computes."""
 
 import abc
+import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kddim.checks import check_count
-from kddim.experiments.ledger import Ledger, fingerprint, precision, unfinished
-from kddim.files import check_output
+from kddim.experiments.ledger import Ledger, fingerprint, precision
+from kddim.experiments.unfinished import Unfinished, prepare
+from kddim.files import check_output, is_full, writing
+from kddim.locks import output_lock
 from kddim.model import DiffusionModel
 from kddim.progress import show_progress
 from kddim.recipe import Recipe
 
 log = logging.getLogger("kddim")
 
+_OWN_NAMES = {Ledger.NAME, "arrays"}  # in the folder of any experiment
 # Numbers of a cell as JSON values, and its array if there is one to keep.
 Result = tuple[dict[str, Any], np.ndarray | None]
 
@@ -127,7 +131,8 @@ class Experiment(abc.ABC):
         Args:
             output: Folder to create, or folder of an earlier run to resume. A path with a
                 suffix in `products` receives only that file.
-            overwrite: If true, ignore earlier results and start over.
+            overwrite: If true, ignore earlier results and start over. They are replaced at
+                the end, in one step. Files that are not of the experiment stay.
             verbose: 1 shows a progress bar, 0 logs lines only.
 
         Returns:
@@ -140,38 +145,51 @@ class Experiment(abc.ABC):
         output = Path(output)
         ending = output.suffix[1:]
         # Only letters make a file suffix: `v1.0` is the name of a folder.
-        if not (ending.isascii() and ending.isalpha()) or output.is_dir():
-            ledger = Ledger(output, self.settings(), overwrite=overwrite)
-            return self._run_in(ledger, verbose, " without --overwrite" if overwrite else "")
+        product = None
+        if ending.isascii() and ending.isalpha() and not output.is_dir():
+            product = self._product_of(output)
+        with resumable(output), output_lock(output):
+            if product or overwrite:
+                return self._run_beside(output, product, overwrite, verbose)
+            Unfinished(output).recover()
+            return self._run_in(Ledger(output, self.settings()), verbose)
+
+    def _product_of(self, output: Path) -> str:
+        """Return the name of the file in the folder that a file as output receives."""
         if output.suffix.lower() not in self.products:
             raise ValueError(
                 f"Expected a folder, or a file ending {' or '.join(self.products)}. "
                 f"Received: {output}"
             )
-        check_output(output, overwrite)
-        with unfinished(output, self.settings()) as ledger:
+        return self.products[output.suffix.lower()]
+
+    def _run_beside(
+        self, output: Path, product: str | None, overwrite: bool, verbose: int
+    ) -> list[dict[str, Any]]:
+        """Compute everything in a hidden folder, and put the output in place at the end."""
+        unfinished = prepare(output, overwrite, check_output if product else _check_folder)
+        with unfinished.ledger(self.settings()) as ledger:
             rows = self._run_in(ledger, verbose)
-            os.replace(ledger.folder / self.products[output.suffix.lower()], output)
+            if product:
+                unfinished.place(ledger.folder / product)
+            else:
+                unfinished.place(unfinished.copy_of(ledger), is_ours=_OWN_NAMES.__contains__)
         return rows
 
-    def _run_in(self, ledger: Ledger, verbose: int, hint: str = "") -> list[dict[str, Any]]:
+    def _run_in(self, ledger: Ledger, verbose: int) -> list[dict[str, Any]]:
         cells = self.cells()
         left = {key: cell for key, cell in cells.items() if key not in ledger}
         what = f"{self.name}: {len(left)} of {len(cells)} parts to do"
         evaluations = sum(cell.num_evaluations for cell in left.values())
         batch_size = min(self.batch_size, max(cell.num_images for cell in cells.values()))
-        try:
-            with show_progress(self.model, what, evaluations, batch_size, verbose) as progress:
-                for key, cell in left.items():
-                    per_step = cell.recipe.sampler.num_evaluations(1)
-                    result, array = self.compute(key, cell, progress.callback(per_step))
-                    ledger.record(key, result, array)
-                    if words := summary(result):
-                        progress.tell(f"{key}: {words}")
-                    self.write(ledger)
-        except KeyboardInterrupt:
-            log.info("stopped: run the same command%s again to continue", hint)
-            raise
+        with show_progress(self.model, what, evaluations, batch_size, verbose) as progress:
+            for key, cell in left.items():
+                per_step = cell.recipe.sampler.num_evaluations(1)
+                result, array = self.compute(key, cell, progress.callback(per_step))
+                ledger.record(key, result, array)
+                if words := summary(result):
+                    progress.tell(f"{key}: {words}")
+                self.write(ledger)
         if not left:
             self.write(ledger)
         return self.rows(ledger)
@@ -205,6 +223,32 @@ class Experiment(abc.ABC):
         """Return the images of a cell, `(num_images, height, width, channels)` in [0, 1]."""
         options = {**cell.recipe.options, **cell.options}
         return self.model.generate(cell.num_images, callback=callback, **options)
+
+
+@contextlib.contextmanager
+def resumable(output: Path) -> Iterator[None]:
+    """Say how to go on if the block is interrupted, or if the disk is full.
+
+    Args:
+        output: File or folder that the block writes.
+    """
+    try:
+        with writing(output):
+            yield
+    except KeyboardInterrupt:
+        log.info("stopped: run the same command again to continue")
+        raise
+    except OSError as error:
+        if is_full(error):
+            told = OSError(f"{str(error).rstrip('.')}: it continues.")
+            told.errno = error.errno
+            raise told from error
+        raise
+
+
+def _check_folder(path: str | os.PathLike, overwrite: bool) -> None:
+    if check_output(path, overwrite).is_file():
+        raise ValueError(f"Expected a folder as output. Received: {path}, a file")
 
 
 def check_several_steps(steps: Any) -> tuple[int, ...]:

@@ -1,19 +1,37 @@
 """Generated images and animations in files, computed in parts that can be resumed."""
 
 import dataclasses
+import logging
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kddim.animations import Recorder, save_animation
-from kddim.experiments.base import Cell, Experiment, Result
-from kddim.experiments.image_files import check_images_output, write_images
-from kddim.experiments.ledger import Ledger, unfinished
+from kddim.experiments.base import Cell, Experiment, Result, resumable
+from kddim.experiments.image_files import (
+    Pixels,
+    check_images_output,
+    shown_in_grid,
+    write_images,
+)
+from kddim.experiments.ledger import Ledger
+from kddim.experiments.unfinished import prepare
+from kddim.images import check_range, to_uint8
+from kddim.locks import output_lock
+
+log = logging.getLogger("kddim")
 
 _SHOWN = 8  # images in the animation of a larger set
 _FRAMES = "frames"
+
+
+def _is_image(name: str) -> bool:
+    """Return True for the file name of an image of a set, which an earlier run may have left."""
+    return re.fullmatch(r"\d{5,}\.png", name) is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,16 +98,37 @@ class Generation(_Images):
             ValueError: If the output exists and `overwrite` is false, or if it has another
                 suffix.
         """
-        output = check_images_output(os.path.abspath(output), overwrite)
-        if self.animate and output.suffix.lower() in (".png", ".npz"):
+        output = Path(os.path.abspath(output))
+        suffix = output.suffix.lower()
+        if self.animate and suffix in (".png", ".npz"):
             raise ValueError(f"Expected a folder for images and animation. Received: {output}")
-        with unfinished(output, self.settings()) as ledger:
-            rows = self._run_in(ledger, verbose)
-            images = [ledger.array(key) for key in self.cells() if key != _FRAMES]
-            write_images(np.concatenate(images), output, overwrite=overwrite)
-            if self.animate:
-                save_animation(output / "animation.gif", list(ledger.array(_FRAMES)))
+        self._tell_of_grid(suffix)
+        with resumable(output), output_lock(output):
+            unfinished = prepare(output, overwrite, check_images_output)
+            with unfinished.ledger(self.settings()) as ledger:
+                rows = self._run_in(ledger, verbose)
+                product = unfinished.empty_folder("output")
+                if suffix in (".png", ".npz"):
+                    product /= f"images{suffix}"
+                write_images(self.pixels(ledger), product)
+                if self.animate:
+                    save_animation(product / "animation.gif", list(ledger.array(_FRAMES)))
+                unfinished.place(product, is_ours=_is_image)
         return rows
+
+    def _tell_of_grid(self, suffix: str) -> None:
+        shown = shown_in_grid(self.num_images, self.model.image_shape)
+        if suffix != ".npz" and shown < self.num_images:
+            log.info(
+                "the grid shows the first %s of %s images, because image programs refuse larger "
+                "pictures. A folder or a .npz file receives all",
+                *(f"{shown:,}", f"{self.num_images:,}"),
+            )
+
+    def pixels(self, ledger: Ledger) -> Pixels:
+        """Return the images that a ledger holds."""
+        keys = [key for key in self.cells() if key != _FRAMES]
+        return Pixels(self.num_images, self.model.image_shape, lambda: map(ledger.array, keys))
 
     def cells(self) -> dict[str, Cell]:
         """Return one cell per batch, and one for the animation if it is wanted."""
@@ -109,7 +148,8 @@ class Generation(_Images):
         start = cell.options["start"]
         # The last batch is as large as the others, so that no step is compiled for it.
         images = self.generate(cell, callback)[: self.num_images - start]
-        return {"start": start, "images": len(images)}, images
+        check_range(images, " among the generated images")  # 8 bits hold no NaN
+        return {"start": start, "images": len(images)}, to_uint8(images)
 
     def write(self, ledger: Ledger) -> None:
         """Write nothing, because an incomplete set of images is no output."""

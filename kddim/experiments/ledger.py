@@ -7,10 +7,8 @@ with the same settings therefore continues from the last result.
 import contextlib
 import hashlib
 import json
-import logging
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,14 @@ import numpy as np
 
 from kddim import runs
 from kddim.backend import to_numpy
-from kddim.files import atomic_write, check_output, read_json, write_json
+from kddim.files import (
+    atomic_write,
+    check_output,
+    read_json,
+    remove_partial_files,
+    write_json,
+)
 from kddim.model import DiffusionModel
-
-log = logging.getLogger("kddim")
 
 _WAY_OUT = "Choose another output, or start over with --overwrite (overwrite=True)."
 
@@ -33,25 +35,24 @@ class Ledger:
         folder: Folder of the experiment. It is created with the first result.
         settings: Everything that decides the results, as JSON values or as objects that are
             recorded by their `repr`.
-        overwrite: If true, ignore the contents of the folder and start over.
 
     Raises:
-        ValueError: If `overwrite` is false and the folder holds other things, a damaged
-            record, or the record of an experiment with other settings.
+        ValueError: If the folder holds other things, a damaged record, or the record of an
+            experiment with other settings.
     """
 
     NAME = "record.json"
 
-    def __init__(
-        self, folder: str | os.PathLike, settings: Mapping[str, Any], *, overwrite: bool = False
-    ):
+    def __init__(self, folder: str | os.PathLike, settings: Mapping[str, Any]):
         self.folder = Path(folder)
         self.settings = json.loads(json.dumps(settings, default=repr))
         self.cells: dict[str, dict[str, Any]] = {}
         self._arrays: set[str] = set()
-        record = None if overwrite else self._read()
+        for written in (self.folder, self.folder / "arrays"):
+            remove_partial_files(written)
+        record = self._read()
         if record is None:
-            check_output(self.folder, overwrite)
+            check_output(self.folder, overwrite=False)
             if self.folder.is_file():
                 raise ValueError(f"Expected a folder as output. Received: {folder}, a file")
         else:
@@ -120,28 +121,6 @@ class Ledger:
                 "Expected a new output, or one of the same experiment to continue. Received: "
                 f"{self.folder}, which has other settings ({'; '.join(differing)}). {_WAY_OUT}"
             )
-
-
-@contextlib.contextmanager
-def unfinished(output: str | os.PathLike, settings: Mapping[str, Any]) -> Iterator[Ledger]:
-    """Yield a ledger in a hidden folder beside an output, and remove the folder at the end.
-
-    If the block raises, the folder stays, so that the next run continues from it. A folder
-    that a run with other settings left there is discarded.
-
-    Args:
-        output: File or folder that the block writes.
-        settings: Settings of the experiment, as for `Ledger`.
-    """
-    output = Path(os.path.abspath(output))
-    folder = output.with_name(f".{output.name}.unfinished")
-    try:
-        ledger = Ledger(folder, settings)
-    except ValueError:
-        log.info("%s: an unfinished run has other settings and is discarded", output)
-        ledger = Ledger(folder, settings, overwrite=True)
-    yield ledger
-    shutil.rmtree(folder)
 
 
 def fingerprint(model: DiffusionModel) -> str:
