@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import keras
 from keras import ops
 
 from kddim import predictions, schedules
-from kddim.checks import check_image_size
+from kddim.budget import check_memory
+from kddim.checks import check_count, check_image_size
 from kddim.files import atomic_write
 from kddim.generation import CompiledDenoiser, FoldedDenoiser
 from kddim.networks.adopt import check_network
@@ -58,7 +60,8 @@ class Denoiser(Sampling, keras.Model):
         name: str | None = None,
     ):
         super().__init__(name=name, dtype="float32")
-        self.image_shape = (*check_image_size(image_size), int(channels))
+        self.image_shape = (*check_image_size(image_size), check_count("channels", channels))
+        check_memory(4 * math.prod(self.image_shape), f"one image of {self.image_shape}")
         self.schedule = schedules.get(schedule)
         self.prediction_type = predictions.check(prediction_type)
         schedules.check_terminal_rate(self.schedule, self.prediction_type)
