@@ -97,6 +97,20 @@ def join_shape(shape: Sequence[Any]) -> str:
     return ", ".join(map(str, shape))
 
 
+def printable(text: Any) -> str:
+    r"""Return a text in one line that a terminal can show, such as the name of a file.
+
+    Line breaks, escape codes of terminals, bytes that are no text, and other characters that
+    are not printed become escapes such as `\n`, as in `repr`.
+
+    Args:
+        text: Text or path.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
+    )
+
+
 def reason_of(error: BaseException) -> str:
     """Return the line of an error's message that tells the reason.
 
