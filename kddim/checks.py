@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-
 MOST_STEPS = 100_000  # diffusion steps: more of them change nothing in float32
 MOST_IMAGES = 10_000_000  # images of one call
 

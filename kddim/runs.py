@@ -158,7 +158,7 @@ def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     content = read_json(file) if file.stat().st_size <= _MOST_CONFIG else None
-    sections = {}
+    sections: dict[str, Any] = {}
     if isinstance(content, dict):
         sections = {name: content.get(name) or {} for name in _SECTIONS}
     if not sections or not all(isinstance(section, dict) for section in sections.values()):
@@ -166,7 +166,7 @@ def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
             f"Expected the settings of the run in {file}. Received: a damaged file. Repair it, "
             "or move it away to use the model without the settings of its run."
         )
-    return content | sections
+    return {**content, **sections}  # type: ignore[dict-item]
 
 
 def loading_of(path: str | os.PathLike) -> dict[str, Any]:

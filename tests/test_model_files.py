@@ -280,19 +280,19 @@ def fuzzed(whole, tmp_path, rounds, seed):
             runs.read_model(path)
             outcomes.append("loaded")
         except ValueError as error:
-            assert "\n" not in str(error)
-            outcomes.append("refused")
+            outcomes.append("refused" if "\n" not in str(error) else "several lines")
     return outcomes
 
 
 def test_damaged_files_load_or_are_refused(whole, tmp_path):
     outcomes = fuzzed(whole, tmp_path, 60, seed=0)
     assert outcomes.count("refused") > 20
+    assert set(outcomes) <= {"loaded", "refused"}
 
 
 @pytest.mark.slow
 def test_many_damaged_files_load_or_are_refused(whole, tmp_path):
-    assert len(fuzzed(whole, tmp_path, 2000, seed=1)) == 2000
+    assert set(fuzzed(whole, tmp_path, 2000, seed=1)) == {"loaded", "refused"}
 
 
 def spoil(whole, where, value):
