@@ -46,7 +46,7 @@ def check_memory(needed: int, what: str, way_out: str = "") -> None:
 
 def size_in_words(size: float) -> str:
     """Return a number of bytes in words, such as `3.2 GB`."""
-    unit = 0
+    unit, size = 0, min(size, 10**300)  # larger ints are no floats
     while abs(size) >= 1000.0 and unit < len(_UNITS) - 1:
         size, unit = size / 1000.0, unit + 1
     return f"{size:.3g} {_UNITS[unit]}"

@@ -4,20 +4,36 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+MOST_STEPS = 100_000  # diffusion steps: more of them change nothing in float32
+MOST_IMAGES = 10_000_000  # images of one call
 
-def check_count(name: str, value: Any, least: int = 1) -> int:
+
+def is_integer(value: Any) -> bool:
+    """Return True if `value` is an integer of Python or NumPy, and no bool."""
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def check_count(
+    name: str, value: Any, least: int = 1, most: int | None = None, reason: str = ""
+) -> int:
     """Return `value` as an int.
 
     Args:
         name: Name of the argument, for the error message.
         value: The argument.
         least: Smallest value allowed.
+        most: Largest value allowed. None is no limit.
+        reason: Reason for the largest value, a sentence for the error message.
 
     Raises:
-        ValueError: If `value` is not an integer, or is below `least`.
+        ValueError: If `value` is not an integer, is below `least`, or is above `most`.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+    if not is_integer(value) or value < least:
         raise ValueError(f"Expected `{name}` to be an int of at least {least}. Received: {value!r}")
+    if most is not None and value > most:
+        raise ValueError(
+            f"Expected `{name}` to be at most {most:,}. Received: {value:,}. {reason}".rstrip()
+        )
     return int(value)
 
 
@@ -50,7 +66,7 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
     pair = (image_size, image_size)
     if isinstance(image_size, (tuple, list)):
         pair = tuple(image_size)
-    if len(pair) != 2 or not all(hasattr(v, "__index__") and int(v) > 0 for v in pair):
+    if len(pair) != 2 or not all(is_integer(v) and int(v) > 0 for v in pair):
         raise ValueError(
             f"Expected `image_size` as a positive int or (height, width). Received: {image_size!r}"
         )

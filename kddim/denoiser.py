@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import keras
 from keras import ops
 
 from kddim import predictions, schedules
-from kddim.checks import check_image_size
+from kddim.budget import check_memory
+from kddim.checks import check_count, check_image_size
 from kddim.files import atomic_write
 from kddim.generation import CompiledDenoiser, FoldedDenoiser
 from kddim.networks.adopt import check_network
+from kddim.networks.graph import bytes_per_image
 from kddim.networks.layers import ImageNormalization
 from kddim.networks.residual_unet import residual_unet
 from kddim.sampling import Sampling
@@ -58,7 +61,8 @@ class Denoiser(Sampling, keras.Model):
         name: str | None = None,
     ):
         super().__init__(name=name, dtype="float32")
-        self.image_shape = (*check_image_size(image_size), int(channels))
+        self.image_shape = (*check_image_size(image_size), check_count("channels", channels))
+        check_memory(4 * math.prod(self.image_shape), f"one image of {self.image_shape}")
         self.schedule = schedules.get(schedule)
         self.prediction_type = predictions.check(prediction_type)
         schedules.check_terminal_rate(self.schedule, self.prediction_type)
@@ -141,8 +145,13 @@ class Denoiser(Sampling, keras.Model):
         return tuple(self.denoise(noisy_images, noise_rates, signal_rates, training=training))
 
     def denormalize(self, normalised: Any) -> Any:
-        """Return pixels of normalised images: a float32 tensor, clipped to [0, 1]."""
-        return ops.clip(self.normalizer.denormalize(normalised), 0.0, 1.0)
+        """Return pixels of normalised images: a float32 tensor, clipped to [0, 1].
+
+        Values that are not finite become NaN.
+        """
+        images = self.normalizer.denormalize(normalised)
+        # Clipping would make white pixels of infinity, and so hide that the model diverged.
+        return ops.where(ops.isfinite(images), ops.clip(images, 0.0, 1.0), float("nan"))
 
     def sampling_denoiser(self) -> CompiledDenoiser:
         """Return the compiled denoiser for sampling, with the current weights.
@@ -163,6 +172,25 @@ class Denoiser(Sampling, keras.Model):
             self._sampling = CompiledDenoiser(denoise, self.variables)
         self._sampling.refresh()
         return self._sampling
+
+    def check_memory(self, num_images: int, batch_size: int) -> None:
+        """Raise if images of the model, or one batch in the network, do not fit in memory.
+
+        Args:
+            num_images: Number of images that are held at once.
+            batch_size: Number of images per batch.
+
+        Raises:
+            ValueError: If they do not fit.
+        """
+        words = "x".join(map(str, self.image_shape))
+        way_out = "Ask for fewer images at once; `start` continues a seed."
+        images = f"{num_images:,} images of {words}"
+        check_memory(4 * num_images * math.prod(self.image_shape), images, way_out)
+        batch = min(batch_size, num_images)
+        needed = batch * bytes_per_image(self.sampling_network, self.image_shape)
+        way_out = "Use a smaller batch_size (--batch-size)."
+        check_memory(needed, f"a batch of {batch:,} images of {words}", way_out)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Export `denoise` for other runtimes, like `keras.Model.export`.

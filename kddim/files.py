@@ -163,7 +163,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file, or None if it cannot be read."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

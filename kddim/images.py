@@ -72,6 +72,24 @@ def check_range(images: np.ndarray, where: str = "") -> None:
         )
 
 
+def check_finite_images(images: np.ndarray) -> None:
+    """Raise unless all values of images that a model made are finite.
+
+    Args:
+        images: Float images or latents, `(n, height, width, channels)`.
+
+    Raises:
+        ValueError: If a value is NaN or infinite.
+    """
+    bad = int(np.sum(~np.isfinite(images).all(axis=(1, 2, 3))))
+    if bad:
+        raise ValueError(
+            f"Expected finite images of the model. Received: NaN or infinity in {bad:,} of "
+            f"{len(images):,}. Use float32 (--dtype float32), a sampler and a schedule that suit "
+            "the model, or a model of an earlier epoch."
+        )
+
+
 def images_of(batch: Any) -> Any:
     """Return the images of a batch without its labels.
 

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from kddim import samplers, schedules
-from kddim.checks import check_count
+from kddim.checks import MOST_IMAGES, check_count
 from kddim.samplers.times import check_steps
 
 
@@ -37,7 +37,7 @@ class Recipe:
             ("sampler", samplers.get(self.sampler)),
             ("diffusion_steps", check_steps(self.diffusion_steps)),
             ("schedule", schedule),
-            ("batch_size", check_count("batch_size", self.batch_size)),
+            ("batch_size", check_count("batch_size", self.batch_size, 1, MOST_IMAGES)),
         ):
             object.__setattr__(self, name, value)
 

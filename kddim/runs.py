@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import zipfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,17 @@ import keras
 import numpy as np
 
 from kddim import run_state
-from kddim.checks import reason_of
+from kddim.checks import is_integer, reason_of
 from kddim.files import check_output, read_json
 from kddim.model import DiffusionModel
+from kddim.model_files import check_model_file, describe_non_finite
 from kddim.networks import describe_network
 
 log = logging.getLogger("kddim")
 
 MODEL, CONFIG, SAMPLES = "model.keras", "config.json", "samples"
+_SECTIONS = ("training", "kid", "versions")  # of config.json
+_MOST_CONFIG = 2**24  # bytes of config.json
 
 
 def check_run_output(path: str | os.PathLike, overwrite: bool) -> Path:
@@ -85,21 +87,41 @@ def load_model(path: str | os.PathLike, dtype: str | None = None) -> DiffusionMo
             policy that the model was saved with.
 
     Raises:
-        ValueError: If there is no such file, if it is corrupt, or if it holds another model.
+        ValueError: If there is no such file, if it is corrupt or claims absurd sizes, if it
+            holds another model, or if one of its values is not finite.
+    """
+    model = read_model(path)
+    words = describe_non_finite(model)
+    if words:
+        raise ValueError(
+            f"Expected a model of finite values. Received: {model_path(path)}, in which {words} "
+            "are NaN or infinite. Its training has diverged: use a model of an earlier epoch, or "
+            "train again with a lower learning rate."
+        )
+    return model if dtype is None else with_dtype(model, dtype)
+
+
+def read_model(path: str | os.PathLike) -> DiffusionModel:
+    """Load a trained model as `load_model` does, even if its values are not finite.
+
+    No code of the file is run.
+
+    Args:
+        path: A `.keras` file, or a run folder.
+
+    Raises:
+        ValueError: If there is no such file, if it is corrupt or claims absurd sizes, or if it
+            holds another model.
     """
     file = model_path(path)
     try:
-        model = keras.saving.load_model(file, compile=False)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        check_model_file(file)
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # damaged files make zipfile, h5py and Keras raise anything
         raise ValueError(
             f"Expected a .keras file of a kddim model. Received: {file}, which cannot be "
             f"loaded ({reason_of(error)})"
         ) from error
-    if not isinstance(model, DiffusionModel):
-        raise ValueError(
-            f"Expected a kddim.DiffusionModel. Received: a {type(model).__name__} in {file}"
-        )
-    return model if dtype is None else with_dtype(model, dtype)
 
 
 def with_dtype(model: DiffusionModel, dtype: str) -> DiffusionModel:
@@ -120,20 +142,63 @@ def with_dtype(model: DiffusionModel, dtype: str) -> DiffusionModel:
     return converted
 
 
-def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """Return the content of `config.json` beside a model, empty if it cannot be read."""
-    content = read_json(model_path(path).with_name(CONFIG))
-    return content if isinstance(content, dict) else {}
+def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
+    """Return the content of `config.json` beside a model.
+
+    Args:
+        path: A `.keras` file, or a run folder.
+
+    Returns:
+        Values by name, or None if there is no such file. Each of the sections "training",
+        "kid" and "versions" is a dictionary, empty if the file has none.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    file = model_path(path).with_name(CONFIG)
+    if not file.is_file():
+        return None
+    content = read_json(file) if file.stat().st_size <= _MOST_CONFIG else None
+    sections: dict[str, Any] = {}
+    if isinstance(content, dict):
+        sections = {name: content.get(name) or {} for name in _SECTIONS}
+    if not sections or not all(isinstance(section, dict) for section in sections.values()):
+        raise ValueError(
+            f"Expected the settings of the run in {file}. Received: a damaged file. Repair it, "
+            "or move it away to use the model without the settings of its run."
+        )
+    return {**content, **sections}  # type: ignore[dict-item]
 
 
 def loading_of(path: str | os.PathLike) -> dict[str, Any]:
-    """Return how a run split its data, as arguments of `kddim.evaluation.make_reference`."""
-    training = read_config(path).get("training", {})
-    return {
-        "validation_split": training.get("validation_split", 0.2),
-        "limit": training.get("limit"),
-        "data_seed": training.get("seed", 0),
-    }
+    """Return how a run split its data, as arguments of `kddim.evaluation.make_reference`.
+
+    Without `config.json` beside the model, these are the defaults, and a line says so.
+
+    Args:
+        path: A `.keras` file, or a run folder.
+
+    Raises:
+        ValueError: If `config.json` is damaged, or one of these settings is out of range.
+    """
+    config = read_config(path)
+    if config is None:
+        log.info(
+            "there is no %s beside %s: real images are split as by default (validation split 0.2, "
+            "seed 0), which may differ from the split of the training",
+            *(CONFIG, model_path(path)),
+        )
+    training = (config or {}).get("training", {})
+    share, limit = training.get("validation_split", 0.2), training.get("limit")
+    seed = training.get("seed", 0)
+    valid = isinstance(share, float) and 0.0 < share < 1.0 and is_integer(seed)
+    if not valid or not (limit is None or (is_integer(limit) and limit > 0)):
+        raise ValueError(
+            "Expected a validation_split in (0, 1), an integer seed, and a limit of at least 1 or "
+            f"null in {model_path(path).with_name(CONFIG)}. Received: validation_split={share!r}, "
+            f"seed={seed!r}, limit={limit!r}. Repair the file."
+        )
+    return {"validation_split": share, "limit": limit, "data_seed": seed}
 
 
 def describe(path: str | os.PathLike) -> dict[str, str]:
@@ -154,18 +219,19 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
     if run and not (run.folder / MODEL).exists():
         found["file"] = f"no {MODEL} yet"
         return found | _describe_training(run.config)
-    return found | _describe_model(path) | _describe_training(read_config(path))
+    return found | _describe_model(path) | _describe_config(path)
 
 
 def _describe_model(path: str | os.PathLike) -> dict[str, str]:
-    file, model = model_path(path), load_model(path)
+    file, model = model_path(path), read_model(path)
     height, width, channels = model.image_shape
     mean = np.asarray(model.normalizer.adapt_mean)
-    deviation = np.sqrt(np.asarray(model.normalizer.adapt_variance))
+    with np.errstate(invalid="ignore"):
+        deviation = np.sqrt(np.asarray(model.normalizer.adapt_variance))
     network = f"residual UNet, widths {model.widths}, block depth {model.block_depth}"
     if model.has_custom_network:
         network = f"custom: {describe_network(model.network)}"
-    return {
+    found = {
         "file": f"{file} ({file.stat().st_size / 1e6:.1f} MB)",
         "images": f"{height}x{width}, {channels} channels",
         "network": network,
@@ -176,6 +242,17 @@ def _describe_model(path: str | os.PathLike) -> dict[str, str]:
         "data mean": np.array2string(mean, precision=4),
         "data std": np.array2string(deviation, precision=4),
     }
+    if words := describe_non_finite(model):
+        found["unusable"] = f"{words} are NaN or infinite: the training has diverged"
+    return found
+
+
+def _describe_config(path: str | os.PathLike) -> dict[str, str]:
+    """Return the settings, the KID and the versions of a run, as lines of text by name."""
+    try:
+        return _describe_training(read_config(path) or {})
+    except ValueError as error:
+        return {"run": str(error)}
 
 
 def _describe_training(config: dict[str, Any]) -> dict[str, str]:

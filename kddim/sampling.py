@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kddim import backend, inversion, latents, samplers, schedules
-from kddim.checks import check_batch, check_count, join_shape
+from kddim.checks import MOST_IMAGES, check_batch, check_count, join_shape
 from kddim.generation import (
     CompiledDenoiser,
     Generation,
@@ -34,6 +34,7 @@ class Sampling:
     prediction_type: str
     denormalize: Callable[[Any], Any]
     sampling_denoiser: Callable[[], CompiledDenoiser]
+    check_memory: Callable[[int, int], None]
 
     def reverse_diffusion(
         self,
@@ -111,10 +112,11 @@ class Sampling:
         Raises:
             ValueError: If a number is below its minimum, or the noise has another shape.
         """
-        num_images = check_count("num_images", num_images)
+        num_images = check_count("num_images", num_images, 1, MOST_IMAGES)
         start = check_count("start", start, least=0)
         sampler, seed = with_eta(samplers.get(sampler), eta), latents.resolve_seed(seed)
         recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size)
+        self.check_memory(num_images, recipe.batch_size)
         generation = self._generation(recipe)
         if not self.normalizer.adapted:
             log.warning(
@@ -174,7 +176,9 @@ class Sampling:
                 f"Expected two noises of shape ({join_shape(self.image_shape)}). "
                 f"Received: {ends[0].shape} and {ends[1].shape}"
             )
-        fractions = np.linspace(0.0, 1.0, check_count("num_images", num_images, least=2))
+        num_images = check_count("num_images", num_images, 2, MOST_IMAGES)
+        self.check_memory(3 * num_images, 1)  # noises in float64, and images
+        fractions = np.linspace(0.0, 1.0, num_images)
         kwargs |= {"seed": seed, "initial_noise": latents.slerp(ends[0], ends[1], fractions)}
         return self.generate(num_images, diffusion_steps, sampler, **kwargs)
 
@@ -215,6 +219,7 @@ class Sampling:
         """
         images = check_images(images, self.image_shape)
         recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size)
+        self.check_memory(len(images), recipe.batch_size)
         normalised = backend.to_numpy(self.normalizer(images))
         return inversion.encode(self._generation(recipe), normalised, callback)
 
@@ -243,7 +248,9 @@ class Sampling:
         latents = backend.to_numpy(latents).astype("float32")
         check_batch("latents", latents.shape, self.image_shape)
         callback = kwargs.pop("callback", None)
-        generation = self._generation(Recipe(sampler, diffusion_steps, **kwargs))
+        recipe = Recipe(sampler, diffusion_steps, **kwargs)
+        self.check_memory(len(latents), recipe.batch_size)
+        generation = self._generation(recipe)
         return backend.to_numpy(self.denormalize(inversion.decode(generation, latents, callback)))
 
     def reconstruct(

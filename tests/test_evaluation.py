@@ -273,11 +273,13 @@ def test_files_that_cannot_serve_are_refused(tmp_path):
     for length in (20, path.stat().st_size // 2, path.stat().st_size - 20):
         short.write_bytes(path.read_bytes()[:length])
         for read in (metrics.load_reference, lambda path: evaluation.make_reference(path, SHAPE)):
-            with pytest.raises(ValueError, match=r"short\.npz, missing, damaged or truncated"):
+            with pytest.raises(
+                ValueError, match=r"statistics or of images\. Received: .*short\.npz"
+            ):
                 read(short)
     with pytest.raises(ValueError, match="missing, damaged"):
         metrics.load_reference(write_npz(tmp_path / "images.npz"))
-    with pytest.raises(ValueError, match="missing, damaged"):
+    with pytest.raises(ValueError, match="no such file"):
         metrics.load_reference(tmp_path / "nowhere.npz")
     with np.load(path) as content:
         arrays = dict(content)

@@ -33,10 +33,9 @@ class RunCheckpoint(keras.callbacks.Callback):
     Ctrl-C and SIGTERM save a checkpoint after the step that runs, and end `fit` with a
     `KeyboardInterrupt` whose message says how to go on. A second one ends it at once.
 
-    The order of the data is restored exactly for a `kddim.data.ImageDataset`, and for any data
-    set that has `get_state()` (JSON values) and `set_state(state)`. Batches of the interrupted
-    epoch that were trained on are read again and passed over, so a data set that yields the
-    same batches in every epoch goes on exactly, too.
+    The order of the data is restored for a `kddim.data.ImageDataset`, and for any data set that
+    has `get_state()` (JSON values) and `set_state(state)`. Batches of the interrupted epoch that
+    were trained on are read again and passed over.
 
     Differs from `keras.callbacks.BackupAndRestore`, which goes back to the beginning of the
     epoch, and loses the seed generators, the order of the data and the states of callbacks.
@@ -277,17 +276,12 @@ class RunCheckpoint(keras.callbacks.Callback):
     def _position(self) -> RunState:
         # Copies, because PyTorch's variables share their memory with these arrays.
         metrics = tuple(np.array(to_numpy(v.value)) for v in self.model.metrics_variables)
-        details = {
-            "callbacks": states_of(self._others),
-            "data": self._data_state,
-            "random": self._random,
-        }
+        states, place = states_of(self._others), (self._epoch, self._step, self._steps)
+        details = {"callbacks": states, "data": self._data_state, "random": self._random}
         # A copy, because callbacks go on changing their lists.
         details = json.loads(json.dumps(details, default=float))
-        if not self._step:
-            metrics = ()
-        place = (self._epoch, self._step, self._steps, time.time())
-        return RunState(*place, details, metrics, scalars_of(self.model))
+        metrics = metrics if self._step else ()
+        return RunState(*place, time.time(), details, metrics, scalars_of(self.model))
 
     def _on_signal(self, number: int) -> None:
         if self._signal is not None:

@@ -79,7 +79,9 @@ def reconstruct(source, num_images, split, **options):
     from kddim import runs
     from kddim.evaluation import real_images
     from kddim.experiments import Reconstruction
+    from kddim.experiments.base import check_several_steps
 
+    check_several_steps(options["steps"])  # before real images are decoded
     real = {"split": split, "num_images": num_images} | runs.loading_of(options["model"])
 
     def make(model, **settings):

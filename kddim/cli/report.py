@@ -11,9 +11,14 @@ SCORES = ("kid", "fid", "precision", "recall", "density", "coverage")
 
 
 def check_file(path: Path | None, overwrite: bool) -> None:
-    """Raise if a file to write exists and must not be replaced. None is no file."""
-    if path:
-        check_output(path, overwrite)
+    """Raise if a file cannot be written. None is no file.
+
+    Raises:
+        ValueError: If it exists and must not be replaced, is a folder, or has a parent that
+            nobody can write to.
+    """
+    if path and check_output(path, overwrite).is_dir():
+        raise ValueError(f"Expected a file to write. Received: {path}, a folder")
 
 
 def report_scores(result: dict[str, Any], output: Path | None) -> None:

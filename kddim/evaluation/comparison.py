@@ -70,7 +70,7 @@ def compare(
     log.info("comparing the features: %s", ", ".join(metrics))
     found = sides["first"].report(judged.feature_set, metrics)
     found["protocol"] |= {
-        "generated": judged.description["real"],
-        "generated_image_size": judged.description["image_size"],
+        "generated": judged.description.get("real", "unknown"),
+        "generated_image_size": judged.description.get("image_size", "unknown"),
     }
     return found

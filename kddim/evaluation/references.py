@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kddim import cache
+from kddim.checks import check_count
 from kddim.evaluation.sources import RealImages
 from kddim.metrics import estimators
 from kddim.metrics.encoders import Encoder
@@ -133,6 +134,7 @@ def make_reference(
         ValueError: If an option or the source cannot be used, there are fewer than four images,
             or a file was made with another encoder or protocol.
     """
+    check_count("batch_size", batch_size)
     if is_reference(source):
         return load_reference(source, encoder, weights, protocol)
     if num_images is not None and num_images < 4:

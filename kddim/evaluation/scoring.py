@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kddim.checks import MOST_IMAGES, check_count
 from kddim.evaluation.floors import floor_of
 from kddim.evaluation.generated import GeneratedImages
 from kddim.evaluation.neighbours import search_neighbours
@@ -71,6 +72,8 @@ def evaluate(
     metrics = check_metrics(metrics)
     if num_images is not None and num_images < 4:
         raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
+    if num_images is not None:
+        check_count("num_images", num_images, most=MOST_IMAGES)
     options |= {"batch_size": batch_size, "verbose": verbose}
     number = num_images or estimators.get(options.get("protocol") or "unbiased").num_images
     real = RealParts(source, model.image_shape, number, options)

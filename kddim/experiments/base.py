@@ -11,14 +11,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kddim.checks import check_count
+from kddim.checks import MOST_IMAGES, check_count
 from kddim.experiments.ledger import Ledger, fingerprint, precision
 from kddim.experiments.unfinished import Unfinished, prepare
 from kddim.files import check_output, is_full, writing
+from kddim.images import check_finite_images
 from kddim.locks import output_lock
 from kddim.model import DiffusionModel
 from kddim.progress import show_progress
 from kddim.recipe import Recipe
+from kddim.samplers.times import check_steps
 
 log = logging.getLogger("kddim")
 
@@ -88,7 +90,7 @@ class Experiment(abc.ABC):
         checked = Recipe(**{name: getattr(self, name) for name in names})
         self._set(**{name: getattr(checked, name) for name in names})
         for name, least in self.least.items():
-            self._set(**{name: check_count(name, getattr(self, name), least)})
+            self._set(**{name: check_count(name, getattr(self, name), least, MOST_IMAGES)})
 
     def _set(self, **options: Any) -> None:
         """Replace options by their checked values. Only `__post_init__` may call this."""
@@ -222,7 +224,9 @@ class Experiment(abc.ABC):
     def generate(self, cell: Cell, callback: Callable) -> np.ndarray:
         """Return the images of a cell, `(num_images, height, width, channels)` in [0, 1]."""
         options = {**cell.recipe.options, **cell.options}
-        return self.model.generate(cell.num_images, callback=callback, **options)
+        images = self.model.generate(cell.num_images, callback=callback, **options)
+        check_finite_images(images)
+        return images
 
 
 @contextlib.contextmanager
@@ -265,7 +269,7 @@ def check_several_steps(steps: Any) -> tuple[int, ...]:
     counts = [hasattr(s, "__index__") and not isinstance(s, bool) and s >= 1 for s in steps]
     if not steps or not all(counts) or len(set(steps)) < len(steps):
         raise ValueError(f"Expected `steps` as different ints of at least 1. Received: {steps}")
-    return tuple(int(s) for s in steps)
+    return tuple(check_steps(s) for s in steps)
 
 
 def summary(result: Mapping[str, Any]) -> str:

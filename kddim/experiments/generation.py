@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 import re
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kddim.animations import Recorder, save_animation
+from kddim.budget import check_memory
 from kddim.experiments.base import Cell, Experiment, Result, resumable
 from kddim.experiments.image_files import (
     Pixels,
@@ -49,6 +51,9 @@ class _Images(Experiment):
 
     def frames(self, cell: Cell, callback: Callable) -> Result:
         """Return the number of frames, and the frames: one grid of a cell's images per step."""
+        words = f"{self.diffusion_steps:,} frames of {cell.num_images:,} images"
+        pixels = 2 * cell.num_images * math.prod(self.model.image_shape)
+        check_memory(2 * self.diffusion_steps * pixels, words, "Use fewer diffusion steps.")
         recorder = Recorder(self.model.denormalize, cell.num_images, self.diffusion_steps)
 
         def record(*step: Any) -> None:

@@ -1,6 +1,7 @@
 """Images between images (DDIM paper, Sec. 5.3, Fig. 6; Appendix D.5, Fig. 12)."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -8,9 +9,13 @@ import numpy as np
 
 from kddim import latents
 from kddim.animations import save_animation
+from kddim.budget import check_memory
+from kddim.checks import check_count
 from kddim.experiments.base import Cell, Experiment, Result
 from kddim.experiments.ledger import Ledger
 from kddim.images import grid, save_png
+
+_MOST_ROWS = 1000  # of the grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,13 @@ class Interpolation(Experiment):
     products: ClassVar = {".png": "strips.png", ".gif": "animation.gif", ".webp": "animation.webp"}
     least: ClassVar = {"num_pairs": 1, "num_images": 2, "grid_size": 2}
     recorded = ("num_pairs", "num_images", "grid_size", "diffusion_steps", "sampler")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_count("grid_size", self.grid_size, 2, _MOST_ROWS, "Pictures cannot be larger.")
+        number = 2 * self.num_pairs + 4 + self.num_pairs * self.num_images + self.grid_size**2
+        needed = 8 * number * math.prod(self.model.image_shape)  # noises and images
+        check_memory(needed, f"{number:,} noises and images", "Use smaller numbers of images.")
 
     def cells(self) -> dict[str, Cell]:
         """Return the cell of the strips and the cell of the grid, with their noises."""

@@ -11,7 +11,7 @@ from kddim.experiments.base import Cell, Experiment, Result, check_several_steps
 from kddim.experiments.ledger import Ledger
 from kddim.experiments.tables import to_markdown, write_markdown
 from kddim.files import write_csv
-from kddim.images import check_images
+from kddim.images import check_finite_images, check_images
 from kddim.plots import plot_rows
 
 _SHOWN = 8  # images in the picture
@@ -72,7 +72,9 @@ class Reconstruction(Experiment):
         """Encode and decode the images, and return the errors and the first images."""
         options = {**cell.recipe.options, "callback": callback}
         encoded = self.model.encode(self.images, **options)
+        check_finite_images(encoded)
         decoded = self.model.decode(encoded, **options)
+        check_finite_images(decoded)
         errors = np.mean((decoded.astype("float64") - self.images) ** 2, axis=(1, 2, 3))
         return {
             "diffusion_steps": cell.recipe.diffusion_steps,

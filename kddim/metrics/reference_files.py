@@ -2,23 +2,34 @@
 
 import json
 import os
-import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kddim import npz
 from kddim.files import atomic_write
 from kddim.metrics import estimators
 from kddim.metrics.encoders import Encoder, rebuild, same_encoder
+from kddim.metrics.feature_checks import check_finite
 from kddim.metrics.feature_set import FeatureSet
 from kddim.metrics.feature_statistics import FeatureStatistics
 from kddim.metrics.reference import Reference
 
 _ABOUT = "kddim_reference"
 _VERSION = 1
+_MOST_ABOUT = 2**22  # bytes of the description
+_WHAT = "a .npz file of reference statistics or of images"
+# Types of the values of the description.
+_KINDS: dict[str, Any] = {
+    "images": int,
+    "description": dict,
+    "protocol": str,
+    "encoder": str,
+    "encoder_options": (dict, type(None)),
+    "remarks": list,
+    "fingerprint": str,
+}
 
 
 def save_reference(reference: Reference, path: str | os.PathLike) -> Path:
@@ -82,7 +93,7 @@ def is_reference(path: Any) -> bool:
         return False
     path = Path(path)
     is_file = path.suffix == ".npz" and path.is_file()
-    return is_file and _read(path, lambda content: _ABOUT in content.files)
+    return is_file and _ABOUT in npz.headers(path, what=_WHAT)
 
 
 def load_reference(
@@ -106,40 +117,84 @@ def load_reference(
             protocol, or names an encoder that cannot be built.
     """
     path = Path(path)
-    about, arrays = _read(path, _content)
-    if about.get("version") != _VERSION:
-        raise ValueError(
-            f"Expected reference statistics of version {_VERSION}. Received: version "
-            f"{about.get('version')} in {path}. Make them anew with kddim stats."
-        )
+    about = _read_about(path)
     if protocol not in (None, about["protocol"]):
         raise ValueError(
             f"Expected statistics of the protocol {protocol!r}. Received: {path}, of the protocol "
             f"{about['protocol']!r}. Ask for that one, or make statistics anew with kddim stats."
         )
     estimator = estimators.get(about["protocol"])
+    features = _read_features(path, about)
     if encoder is not None:
         encoder = estimator.encoder(encoder, None, weights)
         _check_encoder(about, encoder, path)
     else:
         encoder = rebuild(about["encoder_options"], about["encoder"], weights)
-    reference = Reference(encoder, _feature_set(about, arrays), about["description"], estimator)
-    if reference.count != about["images"]:
+    return Reference(encoder, features, about["description"], estimator)
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    """Return the description of a file, after checking the types of all its values."""
+    shapes = npz.headers(path, what=_WHAT)
+    shape, dtype = shapes.get(_ABOUT, ((1,), np.dtype("U1")))
+    if shape != () or dtype.kind != "U" or dtype.itemsize > _MOST_ABOUT:
+        raise _damaged(path, f"it has no {_ABOUT}, a text")
+    try:
+        about = json.loads(str(npz.read_arrays(path, [_ABOUT], what=_WHAT)[_ABOUT]))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _damaged(path, f"{_ABOUT} is no JSON text") from error
+    if not isinstance(about, dict):
+        raise _damaged(path, f"{_ABOUT} is no JSON object")
+    if about.get("version") != _VERSION:
         raise ValueError(
-            f"Expected the features of {about['images']} images. Received: {path}, which is "
-            f"damaged and has those of {reference.count}. Make it anew with kddim stats."
+            f"Expected reference statistics of version {_VERSION}. Received: version "
+            f"{about.get('version')} in {path}. Make them anew with kddim stats."
         )
-    return reference
+    for name, kinds in _KINDS.items():
+        if not isinstance(about.get(name), kinds) or isinstance(about[name], bool):
+            raise _damaged(path, f"{name} is {about.get(name)!r:.80}")
+    if about["protocol"] not in estimators.KID_ESTIMATORS:
+        raise _damaged(path, f"the protocol {about['protocol']!r:.80} is unknown")
+    return about
+
+
+def _read_features(path: Path, about: dict[str, Any]) -> FeatureSet:
+    """Return the features of a file, after comparing them with its description."""
+    found = npz.headers(path, what=_WHAT)
+    shapes = {name: shape for name, (shape, dtype) in found.items() if dtype.kind == "f"}
+    shape = shapes.get("features", ())
+    if len(shape) != 2:
+        raise _damaged(path, f"the features have shape {shape}")
+    names = ["features"]
+    if about["images"] != shape[0]:
+        if (shapes.get("mu"), shapes.get("sigma")) != (shape[1:], shape[1:] * 2):
+            raise ValueError(
+                f"Expected the features of {about['images']} images. Received: {path}, which is "
+                f"damaged and has those of {shape[0]}. Make it anew with kddim stats."
+            )
+        names += ["mu", "sigma"]
+    arrays = npz.read_arrays(path, names, what=_WHAT)
+    try:
+        return _feature_set(about, arrays)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"Expected {_WHAT}. Received: {path}, missing, damaged or truncated ({reason}). Make it "
+        "anew with kddim stats."
+    )
 
 
 def _feature_set(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> FeatureSet:
     features, statistics = arrays["features"], None
-    if about["images"] != len(features) and "mu" in arrays:
+    check_finite(features)
+    if "mu" in arrays:
         statistics = FeatureStatistics.from_moments(about["images"], arrays["mu"], arrays["sigma"])
     image_size = str(about["description"].get("image_size", ""))
-    return FeatureSet(
-        features, statistics, image_size, tuple(about["remarks"]), about["fingerprint"]
-    )
+    remarks = tuple(map(str, about["remarks"]))
+    return FeatureSet(features, statistics, image_size, remarks, about["fingerprint"])
 
 
 def _check_encoder(about: dict[str, Any], encoder: Encoder, path: Path) -> None:
@@ -150,24 +205,3 @@ def _check_encoder(about: dict[str, Any], encoder: Encoder, path: Path) -> None:
             f"made with {about['encoder']}. Leave --encoder out, or make statistics anew with "
             "kddim stats."
         )
-
-
-def _content(content: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    about = json.loads(str(content[_ABOUT]))
-    return about, {name: content[name] for name in content.files if name != _ABOUT}
-
-
-def _read(path: Path, use: Callable[[Any], Any]) -> Any:
-    """Return what `use` makes of the content of a file.
-
-    Raises:
-        ValueError: If the file does not exist or is damaged.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return use(content)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            "Expected a .npz file of reference statistics or of images. Received: "
-            f"{path}, missing, damaged or truncated ({error})"
-        ) from error

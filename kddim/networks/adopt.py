@@ -1,9 +1,16 @@
 """Adoption of a network by a model: the network is checked, and copied for the average."""
 
+import math
+from typing import Any
+
 import keras
 import numpy as np
 
+from kddim.budget import check_memory
 from kddim.checks import reason_of
+from kddim.networks.sizes import variable_bytes
+
+_SMALL = 2**20  # values of an image that any machine can compute
 
 
 def copy_network(network: keras.Model, image_shape: tuple[int, ...]) -> keras.Model:
@@ -16,41 +23,58 @@ def copy_network(network: keras.Model, image_shape: tuple[int, ...]) -> keras.Mo
         network: Network `[noisy_images, noise_variances] -> prediction`.
         image_shape: `(height, width, channels)` of the images.
     """
+    check_memory(variable_bytes(network), f"a copy of {network.name}", "Use a smaller network.")
     copy = keras.models.clone_model(network)  # draws new weights
     copy.name = f"{network.name}_ema"
-    _run_once(copy, image_shape)
+    _build(copy, image_shape)
     copy.set_weights(network.get_weights())
     copy.trainable = False
     return copy
 
 
-def check_network(network: keras.Model, image_shape: tuple[int, ...]) -> None:
+def check_network(network: Any, image_shape: tuple[int, ...]) -> None:
     """Raise an error unless a network maps noisy images and noise variances to images.
 
-    The network is called once, so that a subclassed model has its weights afterwards.
+    The network is called symbolically, so that a subclassed model has its weights afterwards
+    and no image is computed.
 
     Args:
         network: The network.
         image_shape: `(height, width, channels)` of the images.
 
     Raises:
-        ValueError: If the call fails, or if its output has another shape than the images.
+        ValueError: If it is no Keras model, if the call fails, or if its output has another
+            shape than the images.
     """
+    expected = "Expected a network [noisy_images, noise_variances] -> prediction"
+    if not isinstance(network, keras.Model):
+        raise ValueError(f"{expected}, a Keras model. Received: {network!r:.200}")
     try:
-        shape = _run_once(network, image_shape)
+        shape = _build(network, image_shape)
     except Exception as error:
         raise ValueError(
-            "Expected a network [noisy_images, noise_variances] -> prediction for images "
-            f"{image_shape}. Received: {network.name}, which fails ({reason_of(error)})"
+            f"{expected} for images {image_shape}. Received: {network.name}, which fails "
+            f"({reason_of(error)})"
         ) from error
-    if shape != (1, *image_shape):
+    if len(shape) != 4 or shape[0] not in (None, 1) or shape[1:] != image_shape:
         raise ValueError(
-            "Expected a network [noisy_images, noise_variances] -> prediction of shape "
-            f"{('batch', *image_shape)}. Received: {network.name}, with output {shape}"
+            f"{expected} of shape {('batch', *image_shape)}. Received: {network.name}, with "
+            f"output {shape}"
         )
 
 
-def _run_once(network: keras.Model, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Build the network by a call on one image, and return the shape of its output."""
-    inputs = [np.zeros((1, *image_shape), "float32"), np.zeros((1, 1, 1, 1), "float32")]
-    return tuple(network(inputs, training=False).shape)
+def _build(network: keras.Model, image_shape: tuple[int, ...]) -> tuple:
+    """Build the network for one image, and return the shape of its output.
+
+    No image is computed, unless the network cannot be called symbolically. It then computes a
+    small image, which may succeed, and else fails with an error of its own.
+    """
+    shapes = (1, *image_shape), (1, 1, 1, 1)
+    try:
+        symbols = [keras.KerasTensor(shape, dtype="float32") for shape in shapes]
+        return tuple(network(symbols, training=False).shape)
+    except Exception:
+        if math.prod(image_shape) > _SMALL:
+            raise
+    numbers = [np.zeros(shape, "float32") for shape in shapes]
+    return tuple(network(numbers, training=False).shape)

@@ -1,6 +1,7 @@
 """A functional Keras model as a list of calls, for code that computes it in another way."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -65,6 +66,24 @@ def calls_of(network: keras.Model) -> list[Call]:
         for node in by_depth[depth]
         if not node.is_input
     ]
+
+
+def bytes_per_image(network: keras.Model, image_shape: Iterable[int]) -> int:
+    """Return the least memory that the network takes per image of a batch.
+
+    It is the size of the largest tensor that a layer returns, or that of the image.
+
+    Args:
+        network: Keras model `[noisy_images, noise_variances] -> prediction`.
+        image_shape: `(height, width, channels)` of the images.
+    """
+    sizes = [4 * math.prod(image_shape)]
+    for call in calls_of(network):
+        for tensor in call.outputs:
+            known = [side for side in tensor.shape[1:] if side is not None]
+            half = keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16")
+            sizes.append(math.prod(known) * (2 if half else 4))
+    return max(sizes)
 
 
 def users_of(network: keras.Model, calls: list[Call]) -> Users:

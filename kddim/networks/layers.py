@@ -8,7 +8,10 @@ import numpy as np
 from keras import ops
 
 from kddim import backend
+from kddim.checks import is_integer
 from kddim.images import check_images, iterate_batches
+
+MOST_DIMS = 2**16  # of an embedding, far beyond any that is used
 
 
 @keras.saving.register_keras_serializable(package="kddim")
@@ -59,13 +62,13 @@ class SinusoidalEmbedding(keras.layers.Layer):
         `(..., dims)`, float32.
 
     Raises:
-        ValueError: If `dims` is odd or below 4.
+        ValueError: If `dims` is odd, below 4 or above 65,536.
     """
 
     def __init__(self, dims: int = 32, max_frequency: float = 1000.0, **kwargs: Any):
         super().__init__(**kwargs | {"dtype": "float32"})
-        if dims < 4 or dims % 2:
-            raise ValueError(f"Expected an even `dims` of at least 4. Received: {dims}")
+        if not is_integer(dims) or dims < 4 or dims % 2 or dims > MOST_DIMS:
+            raise ValueError(f"Expected an even `dims` from 4 to {MOST_DIMS:,}. Received: {dims!r}")
         self.dims = dims
         self.max_frequency = max_frequency
         # These operations give the float32 numbers of the example bit for bit. Another

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from kddim.checks import check_image_size
+from kddim.checks import check_image_size, is_integer
 from kddim.networks.blocks import (
     attention_block,
     check_attention_levels,
@@ -15,6 +15,7 @@ from kddim.networks.blocks import (
     residual_block,
 )
 from kddim.networks.layers import Conv2D, SinusoidalEmbedding
+from kddim.networks.sizes import check_size
 
 
 def residual_unet(
@@ -65,7 +66,8 @@ def residual_unet(
 
     Raises:
         ValueError: If the size is not divisible, an option is empty or below 1, an attention
-            level is out of range or repeats, or the normalisation is unknown.
+            level is out of range or repeats, the normalisation is unknown, or the network is
+            too large for the free memory.
 
     Example:
         `residual_unet(64, attention_levels=(2, 3), normalization="group")`
@@ -142,11 +144,16 @@ def check_structure(
         channels: Number of channels of the images.
 
     Raises:
-        ValueError: If an option is below 1, or if the image size is not divisible by
-            `2**(len(widths) - 1)`.
+        ValueError: If an option is below 1, if the image size is not divisible by
+            `2**(len(widths) - 1)`, or if the network is too large for the free memory.
     """
     if not isinstance(widths, (tuple, list)):
         raise ValueError(f"Expected `widths` as a sequence of ints. Received: {widths!r}")
+    if not all(map(is_integer, (*widths, block_depth, channels))):
+        raise ValueError(
+            "Expected ints as widths, block_depth and channels. "
+            f"Received: widths={widths}, block_depth={block_depth!r}, channels={channels!r}"
+        )
     widths = tuple(int(w) for w in widths)
     if not widths or min(widths) < 1 or block_depth < 1 or channels < 1:
         raise ValueError(
@@ -160,4 +167,5 @@ def check_structure(
             f"{len(widths)} widths). Received: {size[0]}x{size[1]}. "
             "Use another size or fewer widths."
         )
+    check_size(size, widths, block_depth, channels)
     return widths

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kddim.backend import to_numpy
-from kddim.checks import check_count
+from kddim.checks import MOST_STEPS, check_count
 from kddim.schedules import Schedule, check_monotonic
 
 Times = str | Sequence[float]
@@ -72,12 +72,13 @@ def check_steps(diffusion_steps: Any) -> int:
     """Return `diffusion_steps` as an int.
 
     Args:
-        diffusion_steps: Number of steps, at least 1.
+        diffusion_steps: Number of steps, 1 to 100,000.
 
     Raises:
-        ValueError: If it is not an integer, or is below 1.
+        ValueError: If it is not an integer, or out of range.
     """
-    return check_count("diffusion_steps", diffusion_steps)
+    reason = "More steps change nothing in float32."
+    return check_count("diffusion_steps", diffusion_steps, 1, MOST_STEPS, reason)
 
 
 def grid(times: Times, schedule: Schedule, diffusion_steps: int) -> np.ndarray:

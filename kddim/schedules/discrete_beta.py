@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 
 from kddim.backend import array_module
+from kddim.checks import check_count
 from kddim.schedules.base import Schedule
+
+MOST_TIMESTEPS = 1_000_000  # models in use have 1,000 to 4,000
 
 
 class DiscreteBetaSchedule(Schedule):
@@ -20,6 +23,10 @@ class DiscreteBetaSchedule(Schedule):
     """
 
     num_timesteps: int
+
+    def _expect(self, valid: bool, wanted: str) -> None:
+        super()._expect(valid, wanted)
+        check_count("num_timesteps", self.num_timesteps, 2, MOST_TIMESTEPS)
 
     @abc.abstractmethod
     def betas(self) -> np.ndarray:

@@ -1,8 +1,6 @@
 """Inception network of 2015, which published FID and KID use."""
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from kddim import npz
 from kddim.backend import load_torch_state_dict
 from kddim.checks import check_choice
 from kddim.files import atomic_write
@@ -230,14 +229,7 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(f"Expected a file of weights. Received: {path}, no such file")
     if path.suffix != ".npz":
         return load_torch_state_dict(path)
-    try:
-        with np.load(path) as file:
-            return dict(file)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"Expected weights that convert_pt_inception wrote. Received: {path}, which cannot "
-            f"be read ({error})"
-        ) from error
+    return npz.read_arrays(path, what="weights that convert_pt_inception wrote")
 
 
 def _assign(model: keras.Model, arrays: dict[str, np.ndarray], path: str) -> None:

@@ -78,7 +78,7 @@ def file_alpha(path: str) -> float:
         with h5py.File(path) as file:
             shapes: list[tuple[int, ...]] = []
             file.visititems(lambda _, item: shapes.append(getattr(item, "shape", ())))
-    except OSError as error:
+    except Exception as error:  # h5py raises errors of many types
         raise ValueError(
             f"Expected an HDF5 file of MobileNet weights. Received: {path}: {reason_of(error)}"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from kddim import cache, files, names, registry
-from kddim.checks import reason_of
+from kddim.checks import check_count, reason_of
 from kddim.metrics.encoders.base import Encoder, from_model
 from kddim.metrics.encoders.keras_inception import check_inception_size
 
@@ -38,6 +38,8 @@ def automatic_encoder(image_size: int | None, weights: Any, antialias: bool) -> 
 
 NAMES = tuple(names.ENCODERS)
 _WITHOUT_WEIGHTS = ("random_conv", "auto")
+_OPTIONS = ("identifier", "image_size", "antialias", "weights_hash")
+MOST_PIXELS = 4096  # side of the images that a network sees
 
 
 def get(
@@ -89,6 +91,8 @@ def get(
 
 def _named(name: str, image_size: int | None, weights: Any, antialias: bool) -> Encoder:
     """Build an encoder and add to its options what builds it again."""
+    if image_size is not None:
+        check_count("image_size", image_size, 1, MOST_PIXELS, "Encoders see small images.")
     weights = None if weights == "imagenet" else weights
     if name in _WITHOUT_WEIGHTS and weights is not None:
         raise ValueError(f"Expected no `weights` for {name!r}. Received: {weights!r}")
@@ -133,6 +137,11 @@ def rebuild(
             "Received: None"
         )
     arguments = dict(options)
+    if "identifier" not in arguments or not set(arguments) <= set(_OPTIONS):
+        raise ValueError(
+            f"Expected the options of {description} to be identifier and others among "
+            f"{', '.join(_OPTIONS)}. Received: {options!r:.200}"
+        )
     wanted = arguments.pop("weights_hash", None)
     if wanted:
         weights = weights or files.read_json(cache.cached_path("weights", wanted, ".json"))
