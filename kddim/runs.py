@@ -20,6 +20,7 @@ from kddim.networks import describe_network
 log = logging.getLogger("kddim")
 
 MODEL, CONFIG, SAMPLES = "model.keras", "config.json", "samples"
+EARLIER = ".earlier"  # a run that is being replaced, until the new one has a model
 _SECTIONS = ("training", "kid", "versions")  # of config.json
 _MOST_CONFIG = 2**24  # bytes of config.json
 
@@ -36,12 +37,17 @@ def check_run_output(path: str | os.PathLike, overwrite: bool) -> Path:
             run.
     """
     path = check_output(path, overwrite)
-    is_run = (path / CONFIG).is_file()
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not is_run)):
+    is_run = (path / CONFIG).is_file() or (path / EARLIER).is_dir()
+    # Hidden files are those of a run that was killed while it started.
+    if path.exists() and (not path.is_dir() or (_holds_visible_files(path) and not is_run)):
         raise ValueError(
             f"Expected a run folder to overwrite (one that holds {CONFIG}). Received: {path}"
         )
     return path
+
+
+def _holds_visible_files(folder: Path) -> bool:
+    return any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def versions() -> dict[str, str]:

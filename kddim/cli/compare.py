@@ -3,7 +3,7 @@
 import click
 
 from kddim.cli import options as shared
-from kddim.cli.report import check_file, report_scores
+from kddim.cli.report import report_scores, reserve_file
 from kddim.cli.runtime import interactive, starts_keras
 
 
@@ -33,5 +33,5 @@ def compare(first, second, output, overwrite, **options):
     """
     from kddim.evaluation import compare
 
-    check_file(output, overwrite)
+    reserve_file(output, overwrite)
     report_scores(compare(first, second, verbose=interactive(), **options), output)

@@ -3,7 +3,7 @@
 import click
 
 from kddim.cli import options as shared
-from kddim.cli.report import check_file, report_scores
+from kddim.cli.report import report_scores, reserve_file
 from kddim.cli.runtime import interactive
 from kddim.cli.values import negate
 
@@ -36,10 +36,10 @@ def evaluate(model, dtype, output, overwrite, neighbours, **options):
     from kddim.evaluation import evaluate
     from kddim.samplers.parse import make_sampler
 
-    check_file(output, overwrite)
+    reserve_file(output, overwrite)
     if neighbours and neighbours.suffix.lower() != ".png":
         raise ValueError(f"Expected a .png file for --neighbours. Received: {neighbours}")
-    check_file(neighbours, overwrite)
+    reserve_file(neighbours, overwrite)
     options["sampler"] = make_sampler(options["sampler"], options.pop("eta"))
     result = evaluate(
         runs.load_model(model, dtype),

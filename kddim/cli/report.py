@@ -6,19 +6,23 @@ from typing import Any
 import click
 
 from kddim.files import check_output, write_json
+from kddim.locks import output_lock
 
 SCORES = ("kid", "fid", "precision", "recall", "density", "coverage")
 
 
-def check_file(path: Path | None, overwrite: bool) -> None:
-    """Raise if a file cannot be written. None is no file.
+def reserve_file(path: Path | None, overwrite: bool) -> None:
+    """Lock a file until the verb ends, if it may be written. None is no file.
 
     Raises:
-        ValueError: If it exists and must not be replaced, is a folder, or has a parent that
-            nobody can write to.
+        ValueError: If it exists and must not be replaced, is a folder, has a parent that nobody
+            can write to, or is being written by another process.
     """
-    if path and check_output(path, overwrite).is_dir():
+    if path is None:
+        return
+    if check_output(path, overwrite).is_dir():
         raise ValueError(f"Expected a file to write. Received: {path}, a folder")
+    click.get_current_context().with_resource(output_lock(path))
 
 
 def report_scores(result: dict[str, Any], output: Path | None) -> None:

@@ -3,7 +3,7 @@
 import click
 
 from kddim.cli import options as shared
-from kddim.cli.report import check_file
+from kddim.cli.report import reserve_file
 from kddim.cli.runtime import interactive, starts_keras
 from kddim.cli.values import parse_size_or_native
 
@@ -36,7 +36,7 @@ def stats(output, overwrite, image_size, split_seed, seed, **options):
     from kddim.evaluation import make_reference
     from kddim.metrics import save_reference
 
-    check_file(output, overwrite)
+    reserve_file(output, overwrite)
     if output.suffix != ".npz":
         raise ValueError(f"Expected a file that ends in .npz. Received: {output}")
     shape = None if image_size is None else (*image_size, None)

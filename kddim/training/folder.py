@@ -10,7 +10,6 @@ from kddim.files import remove_partial_files
 
 log = logging.getLogger("kddim")
 
-EARLIER = ".earlier"
 CHECKPOINTS, STATE, SKIPPED = "checkpoints", "state.json", "skipped.txt"
 # Files that a run writes. All others in its folder belong to the user.
 _WRITTEN = (
@@ -37,12 +36,12 @@ def set_earlier_aside(folder: Path) -> None:
         folder: Run folder. It need not exist.
     """
     clean(folder)
-    if (folder / EARLIER).is_dir():
+    if (folder / runs.EARLIER).is_dir():
         if not (folder / runs.MODEL).is_file():
             _remove(folder)
             return
-        shutil.rmtree(folder / EARLIER)
-    _move(folder, folder / EARLIER)
+        shutil.rmtree(folder / runs.EARLIER)
+    _move(folder, folder / runs.EARLIER)
 
 
 def settle_earlier(folder: Path) -> None:
@@ -51,7 +50,7 @@ def settle_earlier(folder: Path) -> None:
     Args:
         folder: Run folder.
     """
-    earlier = folder / EARLIER
+    earlier = folder / runs.EARLIER
     if not earlier.is_dir():
         return
     if not (folder / runs.MODEL).is_file():
@@ -64,7 +63,7 @@ def settle_earlier(folder: Path) -> None:
 def discard_earlier(folder: Path) -> None:
     """Remove the earlier run as soon as the new one has a model."""
     if (folder / runs.MODEL).is_file():
-        shutil.rmtree(folder / EARLIER, ignore_errors=True)
+        shutil.rmtree(folder / runs.EARLIER, ignore_errors=True)
 
 
 def clean(folder: Path) -> None:

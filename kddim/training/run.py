@@ -235,7 +235,7 @@ class _Run:
         model = self.folder / runs.MODEL
         if model.is_file():
             return f"{model} is the best model before."
-        if (self.folder / files.EARLIER).is_dir():
+        if (self.folder / runs.EARLIER).is_dir():
             files.settle_earlier(self.folder)
             return f"{self.folder} holds the earlier run."
         state = checkpoints.newest(self.folder / files.CHECKPOINTS)
