@@ -87,8 +87,12 @@ class Killer:
         story, run = Story(number), f"run{number}"
         command: tuple[str, ...] | None = (*TRAIN, "-o", run)
         while command and len(story.kills) < kills and not story.why:
+            start = time.time()
             report, moment = self._kill(command)
-            story.why = self._judge(report, moment)
+            state = self.work / run / "state.json"
+            # Before training begins there is nothing to save, and the same command goes on.
+            trained = state.is_file() and state.stat().st_mtime > start
+            story.why = self._judge(report, moment, trained)
             if report.status == 0:
                 command = None  # it ended before the moment came
             else:
@@ -121,14 +125,14 @@ class Killer:
             return kill_in_write(WRITES[moment], self.random.randrange(3), after, sent)
         return None
 
-    def _judge(self, report: Report, moment: str) -> str:
+    def _judge(self, report: Report, moment: str, trained: bool) -> str:
         if report.over:
             return f"{moment}: {report.over}"
         if "Traceback" in report.text:
             return f"{moment}: {report.err[-600:]}"
         if report.status == 2:
             return f"{moment}: refused: {report.err[-400:]}"
-        if report.status > 0 and "resume" not in report.err:
+        if trained and report.status > 0 and "resume" not in report.err:
             return f"{moment}: status {report.status} without the way on: {report.err[-300:]!r}"
         if report.status not in (0, 130, 143, -9, -2, -15):
             return f"{moment}: status {report.status}: {report.err[-300:]}"

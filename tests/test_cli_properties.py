@@ -15,13 +15,10 @@ import kddim
 from faults.areas.arguments import must_refuse, values_of
 from kddim import cli
 
-# These find the faults of arguments in docs/reliability.md. Once they are mended, both tests pass.
-pytestmark = pytest.mark.xfail(reason="faults of arguments", strict=False)
-
 VERBS = sorted(cli.app.commands)
 # Values that work, for required parameters and for some others.
 VALUES = {
-    "source": ("digits",), "model": ("m.keras",), "first": ("images.npz",), "second": ("images.npz",),
+    "source": ("digits",), "model": ("m.keras",), "models": ("m.keras",), "first": ("images.npz",), "second": ("images.npz",),
     "output": ("new", "new.npz", "new.png", "new.json"), "num_images": ("3",),
     "diffusion_steps": ("2",), "steps": ("1,2",), "image_size": ("8", "8x16"), "seed": ("1",),
     "encoder": ("random_conv",), "kid_encoder": ("none", "random_conv"), "widths": ("4,8",),
@@ -56,7 +53,7 @@ def shallow(folder, monkeypatch):
     model = make_model(images, widths=(4, 8))
     monkeypatch.chdir(folder)
     monkeypatch.setattr("kddim.runs.load_model", lambda *args, **options: model)
-    monkeypatch.setattr("kddim.data.load", reach)
+    monkeypatch.setattr("kddim.data._load_parts", reach)
     monkeypatch.setattr("keras.utils.get_file", refuse_download)
     monkeypatch.setattr("kddim.metrics.encoders.base.Encoder.__call__", reach)
     for name in ("generate", "encode", "decode", "reconstruct", "interpolate"):

@@ -389,8 +389,8 @@ def test_resume_takes_a_run_folder_and_little_else(tmp_path, monkeypatch, capsys
     assert kddim("train", "--resume", tmp_path) == 0
     assert kddim("train", "--resume", tmp_path, "--epochs", 9, "--max-minutes", 2) == 0
     assert called == [
-        (tmp_path, {"epochs": None, "max_minutes": None, "verbose": 2}),
-        (tmp_path, {"epochs": 9, "max_minutes": 2.0, "verbose": 2}),
+        (tmp_path, {"epochs": None, "max_minutes": None}),
+        (tmp_path, {"epochs": 9, "max_minutes": 2.0}),
     ]
     assert f"run folder: {tmp_path}" in capsys.readouterr().out
 

@@ -57,7 +57,8 @@ def test_a_swallowed_signal_stops_the_work_at_its_next_part():
         "from kddim.progress import Progress; signals.unwind()\n"
         "    p = Progress(lambda count: print('part'), print); p.advance(1); stop(); p.advance(1)"
     )
-    assert (answer.returncode, answer.stdout, answer.stderr) == (130, "part\n", "interrupted\n")
+    assert (answer.returncode, answer.stdout) == (130, "part\n")
+    assert answer.stderr.endswith("interrupted\n")  # TensorFlow may write lines when it starts
 
 
 def test_a_swallowed_signal_is_found_at_the_end_or_in_another_error():

@@ -29,8 +29,8 @@ def test_a_run_folder_holds_what_it_should(tmp_path):
     folder = run(tmp_path)
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     assert names == [
-        "config.json", "history.csv", "history.png", "model.keras",
-        "samples/epoch_0001.png", "samples/epoch_0002.png",
+        "checkpoints/step_00000006.npz", "config.json", "history.csv", "history.png", "model.keras",
+        "samples/epoch_0001.png", "samples/epoch_0002.png", "state.json",
     ]  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert config["training"]["widths"] == [8, 16]

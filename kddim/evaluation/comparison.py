@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kddim.evaluation.references import make_reference
+from kddim.evaluation.sources import RealImages
 from kddim.metrics.reference import Reference
 from kddim.metrics.reference_files import is_reference
 from kddim.metrics.scores import METRICS, check_metrics
@@ -50,6 +51,9 @@ def compare(
     metrics = check_metrics(metrics)
     if protocol is None and not (is_reference(first) or is_reference(second)):
         protocol = "standard"
+    for source in (first, second):
+        if not is_reference(source):  # before the features of the other one are computed
+            RealImages(source, None, "all", num_images)
     sides: dict[str, Reference] = {}
     # A file of statistics decides the encoder of the other side, and so comes first.
     order = sorted([("first", first), ("second", second)], key=lambda s: not is_reference(s[1]))

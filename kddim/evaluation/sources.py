@@ -34,7 +34,7 @@ class RealImages:
 
     Raises:
         ValueError: If the split is unknown, or is not "all" for images at their own sizes. If
-            the source has no images at their own sizes.
+            `validation_split` is out of range. If the source has no images at their own sizes.
     """
 
     source: str | os.PathLike
@@ -52,6 +52,10 @@ class RealImages:
             raise ValueError(
                 "Expected the split 'all' for images at their own sizes. "
                 f"Received: {self.split!r}. Give an image size for other splits."
+            )
+        if not 0.0 < self.validation_split < 1.0:
+            raise ValueError(
+                f"Expected `validation_split` in (0, 1). Received: {self.validation_split!r}"
             )
         if self.num_images is not None and self.num_images < 1:
             raise ValueError(f"Expected num_images of at least 1. Received: {self.num_images}")
