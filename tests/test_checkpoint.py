@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import make_model
 
-from kddim import callbacks, checkpoints, data
+from kddim import backend, callbacks, checkpoints, data
 from kddim.callbacks import RunCheckpoint
 from kddim.signals import Interrupted
 
@@ -147,6 +147,31 @@ def test_a_signal_saves_where_it_came(uninterrupted, tmp_path):
         state = checkpoints.newest(tmp_path / "c")
         assert (state.epoch, state.step) == place
     check_equal(run.start(resume=True).result(), wanted)
+
+
+class StopWhileTracing(keras.callbacks.Callback):
+    """Sends a signal while a framework traces a function, as during the first KID."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        def step(value):
+            signal.raise_signal(signal.SIGINT)
+            return value
+
+        backend.compile_step(step, self.model.variables)(keras.ops.zeros((2,)))
+
+
+@pytest.mark.backend
+def test_a_signal_while_a_function_is_traced_saves_too(images, tmp_path):
+    model, train = make_model(images, widths=(4, 8)), data.ImageDataset(images, 32, training=True)
+    checkpoint = RunCheckpoint(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(train, verbose=0, callbacks=[StopWhileTracing(), checkpoint])
+    values = [keras.ops.convert_to_numpy(v.value) for v in model.network.variables]
+    other = make_model(images, widths=(4, 8))
+    state = RunCheckpoint.restore(other, tmp_path)
+    assert (state.epoch, state.step) == (0, 2)
+    for variable, value in zip(other.network.variables, values):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), value)
 
 
 def small(tmp_path, images, **options):

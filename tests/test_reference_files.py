@@ -83,6 +83,15 @@ def test_damaged_statistics_are_refused_before_an_encoder_is_built(
     assert "\n" not in str(caught.value)
 
 
+def test_a_description_that_lacks_anything_is_refused(statistics, tmp_path):
+    arrays, about = statistics
+    for name in about:
+        lacking = {key: value for key, value in about.items() if key != name}
+        np.savez(tmp_path / "s.npz", **arrays, kddim_reference=json.dumps(lacking))
+        with pytest.raises(ValueError, match="Expected"):
+            metrics.load_reference(tmp_path / "s.npz")
+
+
 def test_text_that_is_no_description_is_refused(statistics, tmp_path):
     arrays, _ = statistics
     for value in ("{", "[" * 10**5, 5, np.array(["{}"]), np.array("x" * 2 * 10**6)):

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,10 @@ class RunCheckpoint(keras.callbacks.Callback):
     has `get_state()` (JSON values) and `set_state(state)`. Batches of the interrupted epoch that
     were trained on are read again and passed over.
 
-    Differs from `keras.callbacks.BackupAndRestore`, which goes back to the beginning of the
-    epoch, and loses the seed generators, the order of the data and the states of callbacks.
-
     Args:
         directory: Folder of the checkpoints, `step_00001500.npz` and so on.
-        every_steps: Number of training steps between two checkpoints, at least 1. None writes
-            none by steps.
-        every_minutes: Minutes between two checkpoints, above 0. None writes none by time.
+        every_steps: Number of steps between two checkpoints, at least 1. None is no limit.
+        every_minutes: Minutes between two checkpoints, above 0. None is no limit.
         keep: Number of checkpoints to keep, at least 1. If the newest is damaged, `restore`
             takes the one before.
 
@@ -294,7 +291,10 @@ class RunCheckpoint(keras.callbacks.Callback):
 
     def _stop(self) -> None:
         number = self._signal or signal.SIGINT
-        self.save()
+        # In a thread of its own: a signal may come while a framework traces a function, when
+        # its variables have no values in this thread.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(self.save).result()
         raise Interrupted(
             128 + number,
             f"stopped by {signal.Signals(number).name} in epoch {self._epoch + 1} after step "

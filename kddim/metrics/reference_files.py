@@ -151,8 +151,10 @@ def _read_about(path: Path) -> dict[str, Any]:
             f"{about.get('version')} in {path}. Make them anew with kddim stats."
         )
     for name, kinds in _KINDS.items():
-        if not isinstance(about.get(name), kinds) or isinstance(about[name], bool):
-            raise _damaged(path, f"{name} is {about.get(name)!r:.80}")
+        if name not in about:
+            raise _damaged(path, f"{name} is missing")
+        if not isinstance(about[name], kinds) or isinstance(about[name], bool):
+            raise _damaged(path, f"{name} is {about[name]!r:.80}")
     if about["protocol"] not in estimators.KID_ESTIMATORS:
         raise _damaged(path, f"the protocol {about['protocol']!r:.80} is unknown")
     return about

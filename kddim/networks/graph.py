@@ -71,7 +71,7 @@ def calls_of(network: keras.Model) -> list[Call]:
 def bytes_per_image(network: keras.Model, image_shape: Iterable[int]) -> int:
     """Return the least memory that the network takes per image of a batch.
 
-    It is the size of the largest tensor that a layer returns, or that of the image.
+    It is the largest size of the inputs and outputs of one layer, or that of the image.
 
     Args:
         network: Keras model `[noisy_images, noise_variances] -> prediction`.
@@ -79,11 +79,15 @@ def bytes_per_image(network: keras.Model, image_shape: Iterable[int]) -> int:
     """
     sizes = [4 * math.prod(image_shape)]
     for call in calls_of(network):
-        for tensor in call.outputs:
-            known = [side for side in tensor.shape[1:] if side is not None]
-            half = keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16")
-            sizes.append(math.prod(known) * (2 if half else 4))
+        sizes.append(sum(_bytes_of(tensor) for tensor in (*call.inputs, *call.outputs)))
     return max(sizes)
+
+
+def _bytes_of(tensor: Any) -> int:
+    """Return the size of a symbolic tensor per image. Unknown sides count as one."""
+    known = [side for side in tensor.shape[1:] if side is not None]
+    half = keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16")
+    return math.prod(known) * (2 if half else 4)
 
 
 def users_of(network: keras.Model, calls: list[Call]) -> Users:
