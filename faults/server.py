@@ -8,6 +8,7 @@ import pkgutil
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import traceback
@@ -97,7 +98,7 @@ class Server:
 
     def prepare(self) -> None:
         """Import everything and make the base files."""
-        shutil.rmtree(self.work, ignore_errors=True)
+        subprocess.run(["rm", "-rf", self.work], check=False)  # an attack makes 1,500 levels
         self.work.mkdir(parents=True)
         refuse_connections()
         import_everything(self.work)

@@ -21,6 +21,8 @@ from kddim.networks.layers import ImageNormalization
 from kddim.networks.residual_unet import residual_unet
 from kddim.sampling import Sampling
 
+_SAMPLER_TENSORS = 8
+
 
 @keras.saving.register_keras_serializable(package="kddim")
 class Denoiser(Sampling, keras.Model):
@@ -188,7 +190,9 @@ class Denoiser(Sampling, keras.Model):
         images = f"{num_images:,} images of {words}"
         check_memory(4 * num_images * math.prod(self.image_shape), images, way_out)
         batch = min(batch_size, num_images)
-        needed = batch * bytes_per_image(self.sampling_network, self.image_shape)
+        # Samplers hold noises, noisy and predicted images, and parts of the next ones.
+        state = _SAMPLER_TENSORS * 4 * math.prod(self.image_shape)
+        needed = batch * (state + bytes_per_image(self.sampling_network, self.image_shape))
         way_out = "Use a smaller batch_size (--batch-size)."
         check_memory(needed, f"a batch of {batch:,} images of {words}", way_out)
 

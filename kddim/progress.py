@@ -177,6 +177,7 @@ def seconds_per_evaluation(model: Any, batch_size: int) -> float:
         model: `kddim.DiffusionModel` to measure.
         batch_size: Number of images per batch.
     """
+    model.check_memory(batch_size, batch_size)
     noise = latents.initial_noise(batch_size, model.image_shape, seed=0)
     times: list[float] = []
 

@@ -60,7 +60,7 @@ def alikeness(images: np.ndarray) -> str | None:
     chosen = images[:: -(-len(images) // _SAMPLE)]
     one = 1.5 if images.dtype == np.uint8 else 1.5 / 255.0
     if np.ptp(chosen) < one:
-        return f"all pixels of the images have the value {float(chosen.flat[0]):.3g}"
+        return f"the images are all alike: every pixel has the value {float(chosen.flat[0]):.3g}"
     if len(chosen) > 1 and np.ptp(chosen, axis=0).max() < one:
         return f"the {len(images):,} images are all alike"
     return None

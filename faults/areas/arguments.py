@@ -209,7 +209,7 @@ def _findings() -> Iterator[Attack]:
         command = (*COMMANDS["train"], *options)
         yield _attack(f"arguments/low/{name}", command, True, "low arguments")
     deep = (*COMMANDS["generate"][:-1], "d/" * 1500 + "new.npz")
-    yield _attack("arguments/low/deep output", deep, True, "low arguments")
+    yield _attack("arguments/low/deep output", deep, None, "low arguments")  # done or refused
     for number in range(2):
         command = (*COMMANDS["evaluate"], "-o", "pictures" if number else "new/")
         yield Attack(f"arguments/low/evaluate to a folder {number}", "arguments", _late(command), "low late")  # fmt: skip

@@ -7,6 +7,7 @@ from faults.areas.arguments import check_run
 from faults.attack import Attack, wrong_if
 from faults.base import TRAIN
 from faults.box import Box
+from faults.compare import read_rows
 
 # Files that must be refused, by ending and name.
 REFUSED = {
@@ -92,15 +93,7 @@ def _repeat(box: Box) -> None:
     box.done(*TRAIN, "--epochs", 1, "-o", "first")
     box.done("train", "--config", "first/config.json", "-o", "second")
     check_run(box.path("second"))
-    losses = [
-        box.path(
-            run,
-        )
-        .joinpath("history.csv")
-        .read_text()
-        for run in ("first", "second")
-    ]
-    columns = [[line.split(",")[2:] for line in text.splitlines()] for text in losses]
+    columns = [read_rows(box.path(run) / "history.csv") for run in ("first", "second")]
     wrong_if(columns[0] != columns[1], f"another history: {columns}")
 
 

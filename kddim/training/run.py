@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kddim.callbacks.health import DivergenceError
 from kddim.callbacks.tracking import trackers
 from kddim.files import read_json, write_json
 from kddim.locks import output_lock
+from kddim.signals import Interrupted
 from kddim.training import folder as files
 from kddim.training.build import build_model, kid_callback, size_of
 from kddim.training.config import ResolvedConfig, TrainingConfig
@@ -150,7 +152,7 @@ class _Run:
             every_steps=config.checkpoint_steps,
             every_minutes=config.checkpoint_minutes,
         )
-        self.checkpoint.way_on = f"Go on with: kddim train --resume {folder}"
+        self.checkpoint.way_on = f"Go on with: kddim train --resume {shlex.quote(str(folder))}"
         self.callbacks = self._callbacks()
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
@@ -211,18 +213,21 @@ class _Run:
                 verbose=0,
                 callbacks=self.callbacks,
             )
+            self._write_result()
+            files.settle_earlier(self.folder)
+            self.state.write(finished=True)
         except DivergenceError as error:
             raise DivergenceError(f"{error} {self._keep_last_good_model()}") from error
-        except KeyboardInterrupt:  # a checkpoint is there to go on from
+        except KeyboardInterrupt as error:  # `resume` goes on from the newest checkpoint
             self._write_result()
-            raise
+            if isinstance(error, Interrupted) and self.checkpoint.way_on in str(error):
+                raise
+            status = getattr(error, "status", 130)
+            raise Interrupted(status, f"interrupted. {self.checkpoint.way_on}") from error
         except BaseException:
             self._write_result()
             files.settle_earlier(self.folder)
             raise
-        self._write_result()
-        files.settle_earlier(self.folder)
-        self.state.write(finished=True)
 
     def _write_result(self) -> None:
         kid = self.measure and self.measure.protocol | {"best": self.best.best}
