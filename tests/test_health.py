@@ -356,7 +356,7 @@ def test_images_that_are_all_alike_are_reported(images, caplog, kind, content):
         small(data[0]).fit(data, verbose=0, callbacks=[HealthCallback()])
     said = [record.getMessage() for record in caplog.records]
     expected = {
-        "black": ["all alike: every pixel has the value 0"],
+        "black": ["the images are all alike: every pixel has the value 0"],
         "same": ["the 64 images are all alike"],
         "varied": [],
     }
