@@ -7,6 +7,7 @@ again if it was swallowed, and a second signal ends the process at once.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -74,13 +75,25 @@ def handled() -> Iterator[None]:
     if _State.process is not None:
         yield
         return
-    before = _install()
+    before, hook = _install(), sys.unraisablehook
+    sys.unraisablehook = functools.partial(_show_unraisable, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         _restore()
+
+
+def _show_unraisable(hook: Callable[[Any], Any], unraisable: Any) -> None:
+    """Show an error that Python cannot raise, unless it is an interruption.
+
+    A signal may come while Python collects garbage or runs a `__del__`. `check` raises the
+    interruption afterwards.
+    """
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        hook(unraisable)
 
 
 def unwind() -> None:

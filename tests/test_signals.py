@@ -69,6 +69,18 @@ def test_a_swallowed_signal_is_found_at_the_end_or_in_another_error():
         assert (answer.returncode, answer.stderr) == (130, "interrupted\n")
 
 
+def test_a_signal_while_garbage_is_collected_shows_no_traceback():
+    answer = run(
+        "signals.unwind()\n"
+        "    class Garbage:\n"
+        "        def __del__(self):\n"
+        "            os.kill(os.getpid(), int(sys.argv[1]))\n"
+        "            for _ in range(1000): pass\n"
+        "    Garbage(); signals.check()"
+    )
+    assert (answer.returncode, answer.stderr) == (130, "interrupted\n")
+
+
 def test_a_second_signal_ends_the_process_at_once():
     answer = run("signals.unwind(); stop(); stop(); signals.check()")
     assert (answer.returncode, answer.stdout, answer.stderr) == (130, "", "interrupted\n")
