@@ -21,11 +21,14 @@ __all__ = [
     "experiments",
     "images",
     "latents",
+    "learning_rates",
     "metrics",
     "networks",
     "objective",
     "samplers",
     "schedules",
+    "training_times",
+    "weightings",
 ]
 _MODULES = {"Denoiser": "kddim.denoiser", "DiffusionModel": "kddim.model"}
 
@@ -37,11 +40,14 @@ if TYPE_CHECKING:
         experiments,
         images,
         latents,
+        learning_rates,
         metrics,
         networks,
         objective,
         samplers,
         schedules,
+        training_times,
+        weightings,
     )
     from kddim.denoiser import Denoiser
     from kddim.model import DiffusionModel

@@ -38,7 +38,7 @@ class Denoiser(Sampling, keras.Model):
         block_depth: Number of residual blocks per level.
         channels: Number of channels of the images.
         schedule: Name, `kddim.schedules.Schedule`, or configuration of one.
-        prediction_type: Quantity that the network predicts: "noise", "image" or "velocity".
+        prediction_type: Quantity that the network predicts: "noise", "image", "velocity" or "flow".
         network: Keras model `[noisy_images, noise_variances (batch, 1, 1, 1)] -> prediction` of
             the shape of the images, instead of the residual UNet.
         dtype: Dtype policy of the residual UNet. None is Keras' global policy. Normaliser,

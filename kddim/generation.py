@@ -53,7 +53,7 @@ class FoldedDenoiser(CompiledDenoiser):
 
     Args:
         network: Keras model `[noisy_images, noise_variances] -> prediction`.
-        prediction_type: Quantity that the network predicts: "noise", "image" or "velocity".
+        prediction_type: Quantity that the network predicts: "noise", "image", "velocity" or "flow".
     """
 
     # All images of a batch have the same rates in sampling: the embedding of the noise level

@@ -39,8 +39,8 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         channels: Number of channels of the images.
         schedule: Name of a schedule ("cosine", "linear_beta", "log_snr_linear", "sigmoid",
             "nichol_dhariwal"), a `kddim.schedules.Schedule`, or its configuration.
-        prediction_type: Quantity that the network predicts: "noise", "image" or "velocity".
-        loss_type: Quantity that the loss compares: "noise", "image" or "velocity". None is
+        prediction_type: Quantity that the network predicts: "noise", "image", "velocity" or "flow".
+        loss_type: Quantity that the loss compares: "noise", "image", "velocity" or "flow". None is
             `prediction_type`. `kddim.objective.Regression` has the details.
         ema: Decay of the moving average, in [0, 1).
         network: Keras model `[noisy_images, noise_variances (batch, 1, 1, 1)] -> prediction` of

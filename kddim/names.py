@@ -1,8 +1,8 @@
 """Names of samplers, schedules and feature encoders, and the objects that they stand for.
 
 Each entry maps a name to the dotted path of a class or function. This file imports nothing, so
-that the command line can list the names in its help without starting Keras. The packages
-`kddim.samplers`, `kddim.schedules` and `kddim.metrics.encoders` read the same tables. To give a
+that the command line can list the names in its help without starting Keras. The modules named
+beside the tables read the same tables. To give a
 name to a new class, put the class into a file of its own and add one line here.
 """
 
@@ -20,13 +20,29 @@ SAMPLERS = {
 # Subclasses of `kddim.schedules.Schedule`.
 SCHEDULES = {
     "cosine": "kddim.schedules.cosine.CosineSchedule",
+    "flow_matching": "kddim.schedules.flow_matching.FlowMatchingSchedule",
     "linear_beta": "kddim.schedules.linear_beta.LinearBetaSchedule",
     "log_snr_linear": "kddim.schedules.log_snr_linear.LogSNRLinearSchedule",
     "nichol_dhariwal": "kddim.schedules.nichol_dhariwal.NicholDhariwalSchedule",
     "sigmoid": "kddim.schedules.sigmoid.SigmoidSchedule",
 }
 
-# Functions `(image_size, weights, antialias) -> kddim.metrics.Encoder`. Each may ignore or refuse
+# Subclasses of `kddim.training_times.TimeDistribution`.
+TIME_DISTRIBUTIONS = {
+    "uniform": "kddim.training_times.UniformTimes",
+    "log_normal": "kddim.training_times.LogNormalTimes",
+    "logit_normal": "kddim.training_times.LogitNormalTimes",
+}
+
+# Subclasses of `kddim.weightings.Weighting`.
+WEIGHTINGS = {
+    "constant": "kddim.weightings.ConstantWeighting",
+    "min_snr": "kddim.weightings.MinSNR",
+    "sigmoid": "kddim.weightings.SigmoidWeighting",
+}
+
+# Functions `(image_size, weights, antialias) -> kddim.metrics.Encoder`, which
+# `kddim.metrics.encoders` reads. Each may ignore or refuse
 # the options that it does not have; None is its own default.
 ENCODERS = {
     "inception_v3": "kddim.metrics.encoders.keras_inception.inception_v3_encoder",

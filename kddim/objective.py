@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kddim import predictions
+from kddim import predictions, training_times, weightings
 from kddim.registry import Configurable
 
 # Continuous schedules have no noise at time 0: nothing can be predicted there, and some
@@ -23,7 +23,7 @@ PixelLoss = Callable[[Any, Any], Any]
 @keras.saving.register_keras_serializable(package="kddim")
 @dataclasses.dataclass(frozen=True)
 class Regression(Configurable):
-    """Regression of the noise, the image or the velocity in a noisy image.
+    """Regression of the noise, the image, the velocity or the flow in a noisy image.
 
     The simple objective of DDPM (Ho, Jain and Abbeel, arXiv 2006.11239, Eq. 14), which is the
     DDIM paper's Eq. 5 with all weights equal to one. `DiffusionModel.compile(objective=...)`
@@ -32,22 +32,30 @@ class Regression(Configurable):
     so that Keras tracks the weights.
 
     Args:
-        loss_type: Quantity that the loss compares: "noise", "image" or "velocity". A
+        loss_type: Quantity that the loss compares: "noise", "image", "velocity" or "flow". A
             prediction of another type is converted first. This changes the weight of each time:
             an error `e` of the noise is `e * noise_rate / signal_rate` in the image and
             `e / signal_rate` in the velocity.
+        times: Distribution of the diffusion times: "uniform", "log_normal", or a
+            `kddim.training_times.TimeDistribution`.
+        weighting: Weights of the times: "constant", "min_snr", "sigmoid", or a
+            `kddim.weightings.Weighting`.
 
     Raises:
-        ValueError: If `loss_type` is unknown.
+        ValueError: If an argument is unknown.
 
     Example:
         >>> model.compile(objective=kddim.objective.Regression("velocity"), loss="mse")
     """
 
     loss_type: str = "noise"
+    times: Any = "uniform"
+    weighting: Any = "constant"
 
     def __post_init__(self):
         predictions.check(self.loss_type, "loss_type")
+        object.__setattr__(self, "times", training_times.get(self.times))
+        object.__setattr__(self, "weighting", weightings.get(self.weighting))
 
     def draw(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
         """Draw the noises and times of one training step.
@@ -59,13 +67,17 @@ class Regression(Configurable):
 
         Returns:
             Standard normal noises of the shape of the images, and diffusion times
-            `(batch, 1, 1, 1)` in (0, 1], uniform unless the schedule has training times of
-            its own.
+            `(batch, 1, 1, 1)` in (0, 1] of the distribution `times`, unless the schedule has
+            training times of its own.
         """
         noises = keras.random.normal(ops.shape(images), seed=seed_generator)
         shape = (ops.shape(images)[0], 1, 1, 1)
-        times = keras.random.uniform(shape, seed=seed_generator)
-        return noises, schedule.training_times(ops.maximum(times, _LEAST_TIME))
+        return noises, self._times(keras.random.uniform(shape, seed=seed_generator), schedule)
+
+    def _times(self, uniform: Any, schedule: Any) -> Any:
+        """Return the times of numbers that are uniform in [0, 1)."""
+        times = self.times.times(ops.maximum(uniform, _LEAST_TIME), schedule)
+        return schedule.training_times(ops.maximum(times, _LEAST_TIME))
 
     def draw_validation(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
         """Draw noises, and times that are stratified over the schedule.
@@ -88,8 +100,7 @@ class Regression(Configurable):
         noises = keras.random.normal(ops.shape(images), seed=seed_generator)
         start = ops.mod(draws * _GOLDEN_RATIO + 0.5, 1.0)
         times = (ops.cast(ops.arange(batch), "float32") + start) / ops.cast(batch, "float32")
-        times = ops.reshape(times, (batch, 1, 1, 1))
-        return noises, schedule.training_times(ops.maximum(times, _LEAST_TIME))
+        return noises, self._times(ops.reshape(times, (batch, 1, 1, 1)), schedule)
 
     def examples(
         self, denoise: Denoise, schedule: Callable, images: Any, noises: Any, times: Any
@@ -106,7 +117,8 @@ class Regression(Configurable):
         Returns:
             Tensors of the shape of the images, by name: `images`, `noises`, `pred_images`,
             `pred_noises`, and the quantities that the loss compares: `target` and
-            `prediction`.
+            `prediction`. Unless the weighting is constant, the dictionary also has `weights`,
+            `(batch, 1, 1, 1)`.
         """
         noise_rates, signal_rates = schedule(times)
         noisy_images = signal_rates * images + noise_rates * noises
@@ -116,7 +128,7 @@ class Regression(Configurable):
             for pair in (predicted, (noises, images))
         )
         pred_noises, pred_images = predicted
-        return {
+        found = {
             "images": images,
             "noises": noises,
             "pred_images": pred_images,
@@ -124,6 +136,10 @@ class Regression(Configurable):
             "prediction": prediction,
             "target": target,
         }
+        if self.weighting != weightings.ConstantWeighting():
+            weights = self.weighting.weights(noise_rates, signal_rates, self.loss_type)
+            found["weights"] = weights
+        return found
 
     def loss(self, examples: dict[str, Any], pixel_loss: PixelLoss) -> Any:
         """Return the loss of a batch, a scalar.
@@ -133,4 +149,7 @@ class Regression(Configurable):
             pixel_loss: Keras loss function `(target, prediction) -> values per pixel`, the
                 `loss` argument of `DiffusionModel.compile`.
         """
-        return ops.mean(pixel_loss(examples["target"], examples["prediction"]))
+        losses = pixel_loss(examples["target"], examples["prediction"])
+        if "weights" in examples:
+            losses = losses * ops.squeeze(examples["weights"], axis=-1)
+        return ops.mean(losses)

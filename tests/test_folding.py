@@ -71,6 +71,12 @@ def test_the_folded_unet_computes_the_same_down_to_one_pixel(image_shape):
     )
 
 
+@pytest.mark.parametrize("patch_size", [2, 4])
+def test_networks_on_patches_fold(patch_size):
+    network = residual_unet((16, 8), (8, 12), 1, patch_size=patch_size)
+    assert_folding_changes_nothing(network, (16, 8, 3))
+
+
 @pytest.mark.parametrize("normalization", ["batch", "group"])
 def test_attention_and_group_normalisation_are_called_between_folded_layers(normalization):
     options = {"attention_levels": (0, 1), "normalization": normalization}

@@ -244,6 +244,9 @@ def test_mixed_precision_keeps_losses_in_float32(images, normalization):
         ({"attention_levels": "2"}, "sequence of ints.*Received: '2'"),
         ({"attention_levels": (True,)}, "sequence of ints"),
         ({"attention_levels": (1.0,)}, "sequence of ints"),
+        ({"patch_size": 0}, "patch_size of at least 1.*Received:.*patch_size=0"),
+        ({"patch_size": 2.0}, "ints as.*patch_size=2.0"),
+        ({"patch_size": 8}, r"divisible by 32 \(patch_size \* 2\*\*\(len\(widths\) - 1\)"),
         ({"normalization": "layer"}, "Unknown normalization: expected one of 'batch', 'group'"),
         ({"normalization": None}, "Unknown normalization"),
     ],
@@ -252,6 +255,24 @@ def test_bad_options_are_refused_before_anything_is_built(monkeypatch, options, 
     monkeypatch.setattr(keras, "Input", lambda *args, **kwargs: pytest.fail("built"))
     with pytest.raises(ValueError, match=match):
         residual_unet(16, **SMALL, **options)
+
+
+def test_patches_are_mapped_to_the_finest_level_and_back():
+    network = residual_unet((16, 24), (4, 8), 1, patch_size=2)
+    shapes = {
+        layer.output.shape[1:3] for layer in network.layers if isinstance(layer, keras.layers.Add)
+    }
+    assert shapes == {(8, 12), (4, 6)}
+    found = to_numpy(network(inputs(16, 24)))
+    assert found.shape == (2, 16, 24, 3)
+    assert not found.any()  # an untrained network predicts zero
+    # Each patch is seen alone by the first convolution: a change moves one position.
+    noisy, _ = inputs(16, 24)
+    first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D))
+    changed = noisy.copy()
+    changed[:, 2:4, 6:8] += 1.0
+    moved = np.abs(to_numpy(first(changed)) - to_numpy(first(noisy))).max(axis=(0, 3)) > 1e-6
+    assert np.argwhere(moved).tolist() == [[1, 3]]
 
 
 def test_bad_heads_are_refused():

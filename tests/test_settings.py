@@ -161,6 +161,7 @@ def test_usual_settings_fit_in_a_small_machine(monkeypatch):
         {"block_depth": 1, "image_size": (16, 8), "channels": 1, "attention_levels": (1, 2)},
         {"widths": (130,), "attention_levels": (0,), "normalization": "group"},
         {"widths": (32, 64, 32), "block_depth": 3},
+        {"widths": (8, 16), "image_size": (16, 8), "patch_size": 2},
     ],
 )
 def test_the_estimate_counts_what_keras_builds(options):
@@ -169,7 +170,9 @@ def test_the_estimate_counts_what_keras_builds(options):
     network = residual_unet(**config.arguments_of(residual_unet) | {"channels": config.channels or 3})  # fmt: skip
     multiply_adds = 0
     for layer in network._flatten_layers():
-        if isinstance(layer, keras.layers.Conv2D):
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            multiply_adds += math.prod(layer.input.shape[1:3]) * math.prod(layer.kernel.shape)
+        elif isinstance(layer, keras.layers.Conv2D):
             multiply_adds += math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
         elif type(layer).__name__ == "SpatialAttention":
             height, width, channels = layer.output.shape[1:]

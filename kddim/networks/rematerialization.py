@@ -26,6 +26,7 @@ REPEATABLE = (
     layers.BatchNormalization,
     layers.Concatenate,
     layers.Conv2D,
+    layers.Conv2DTranspose,
     layers.Dense,
     layers.GroupNormalization,
     layers.LayerNormalization,

@@ -24,6 +24,7 @@ def residual_unet(
     block_depth: int = 2,
     *,
     channels: int = 3,
+    patch_size: int = 1,
     attention_levels: Sequence[int] = (),
     normalization: str = "batch",
     embedding_dims: int = 32,
@@ -38,16 +39,20 @@ def residual_unet(
     bilinear upsampling on the way up. The last convolution starts at zero, so that an untrained
     network predicts zero.
 
-    Two options go beyond the example. Self-attention relates distant parts of an image. Group
-    normalisation uses the statistics of single images, and suits batches that are too small
-    for batch statistics.
+    Three options go beyond the example. Patches let the network compute on an image of
+    `patch_size` times fewer rows and columns, where the same time pays for wider levels.
+    Self-attention relates distant parts of an image. Group normalisation uses the statistics of
+    single images, and suits batches that are too small for batch statistics.
 
     Args:
         image_size: Side length in pixels, or `(height, width)`. Height and width must be
-            divisible by `2**(len(widths) - 1)`.
+            divisible by `patch_size * 2**(len(widths) - 1)`.
         widths: Number of channels of each level, from the finest to the coarsest.
         block_depth: Number of residual blocks per level, at least 1.
         channels: Number of channels of the images.
+        patch_size: Side length of the patches. The first convolution maps each patch of
+            `patch_size` by `patch_size` pixels to one position of the finest level, and the
+            last one, transposed, maps it back. With 1, both are 1x1 convolutions.
         attention_levels: Levels with self-attention after each residual block, from 0 (finest)
             to `len(widths) - 1` (coarsest). An attention block starts as the identity, and its
             heads have at most 64 channels. Its memory grows with the fourth power of the side
@@ -74,18 +79,20 @@ def residual_unet(
 
     Reference:
         Ho et al. 2020 (arXiv:2006.11239) and Dhariwal and Nichol 2021 (arXiv:2105.05233) for
-        attention; Wu and He 2018 (arXiv:1803.08494) for group normalisation.
+        attention; Wu and He 2018 (arXiv:1803.08494) for group normalisation; Hoogeboom et al.
+        2023 (arXiv:2301.11093), section 3.2, for patches.
     """
     height, width = check_image_size(image_size)
-    widths = check_structure((height, width), widths, block_depth, channels)
+    widths = check_structure((height, width), widths, block_depth, channels, patch_size)
     attention_levels = check_attention_levels(attention_levels, len(widths))
     check_normalization(normalization)
     noisy_images = keras.Input((height, width, channels), name="noisy_images")
     noise_variances = keras.Input((1, 1, 1), name="noise_variances")
 
     e = SinusoidalEmbedding(embedding_dims, embedding_max_frequency)(noise_variances)
-    e = layers.UpSampling2D((height, width), interpolation="nearest")(e)
-    x = Conv2D(widths[0], kernel_size=1)(noisy_images)
+    grid = (height // patch_size, width // patch_size)
+    e = layers.UpSampling2D(grid, interpolation="nearest")(e)
+    x = Conv2D(widths[0], kernel_size=patch_size, strides=patch_size)(noisy_images)
     x = layers.Concatenate()([x, e])
 
     numbers = itertools.count()
@@ -98,7 +105,11 @@ def residual_unet(
 
     x = _down_and_up(x, len(widths), block_depth, block)
     # The prediction is float32 under mixed precision, too.
-    x = Conv2D(channels, kernel_size=1, kernel_initializer="zeros", dtype="float32")(x)
+    last = {"kernel_initializer": "zeros", "dtype": "float32"}
+    if patch_size == 1:
+        x = Conv2D(channels, kernel_size=1, **last)(x)
+    else:
+        x = layers.Conv2DTranspose(channels, patch_size, strides=patch_size, **last)(x)
     return keras.Model([noisy_images, noise_variances], x, name=name)
 
 
@@ -133,7 +144,11 @@ def _down_and_up(
 
 
 def check_structure(
-    size: tuple[int, int], widths: Sequence[int], block_depth: int, channels: int
+    size: tuple[int, int],
+    widths: Sequence[int],
+    block_depth: int,
+    channels: int,
+    patch_size: int = 1,
 ) -> tuple[int, ...]:
     """Return `widths` as a tuple.
 
@@ -142,30 +157,35 @@ def check_structure(
         widths: Number of channels of each level.
         block_depth: Number of residual blocks per level.
         channels: Number of channels of the images.
+        patch_size: Side length of the patches.
 
     Raises:
         ValueError: If an option is below 1, if the image size is not divisible by
-            `2**(len(widths) - 1)`, or if the network is too large for the free memory.
+            `patch_size * 2**(len(widths) - 1)`, or if the network is too large for the free memory.
     """
     if not isinstance(widths, (tuple, list)):
         raise ValueError(f"Expected `widths` as a sequence of ints. Received: {widths!r}")
-    if not all(map(is_integer, (*widths, block_depth, channels))):
+    options = {"block_depth": block_depth, "channels": channels, "patch_size": patch_size}
+    received = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    if not all(map(is_integer, (*widths, *options.values()))):
         raise ValueError(
-            "Expected ints as widths, block_depth and channels. "
-            f"Received: widths={widths}, block_depth={block_depth!r}, channels={channels!r}"
+            "Expected ints as widths, block_depth, channels and patch_size. "
+            f"Received: widths={widths}, {received}"
         )
     widths = tuple(int(w) for w in widths)
-    if not widths or min(widths) < 1 or block_depth < 1 or channels < 1:
+    if not widths or min(*widths, *options.values()) < 1:
         raise ValueError(
-            "Expected at least one width, and widths, block_depth and channels of at least 1. "
-            f"Received: widths={widths}, block_depth={block_depth}, channels={channels}"
+            "Expected at least one width, and widths, block_depth, channels and patch_size of at "
+            f"least 1. Received: widths={widths}, {received}"
         )
-    factor = 2 ** (len(widths) - 1)
+    factor = patch_size * 2 ** (len(widths) - 1)
     if size[0] % factor or size[1] % factor:
+        patches = "" if patch_size == 1 else f"patch_size={patch_size} and "
+        formula = "2**(len(widths) - 1)" if patch_size == 1 else "patch_size * 2**(len(widths) - 1)"
         raise ValueError(
-            f"Expected an image size divisible by {factor} (2**(len(widths) - 1), for "
+            f"Expected an image size divisible by {factor} ({formula}, for {patches}"
             f"{len(widths)} widths). Received: {size[0]}x{size[1]}. "
             "Use another size or fewer widths."
         )
-    check_size(size, widths, block_depth, channels)
+    check_size((size[0] // patch_size, size[1] // patch_size), widths, block_depth, channels)
     return widths

@@ -17,6 +17,7 @@ from kddim.backend import to_numpy
 from kddim.schedules.base import Schedule, check_monotonic
 from kddim.schedules.cosine import CosineSchedule
 from kddim.schedules.discrete_beta import DiscreteBetaSchedule
+from kddim.schedules.flow_matching import FlowMatchingSchedule
 from kddim.schedules.linear_beta import LinearBetaSchedule
 from kddim.schedules.log_snr_linear import LogSNRLinearSchedule
 from kddim.schedules.nichol_dhariwal import NicholDhariwalSchedule
@@ -30,6 +31,7 @@ __all__ = [
     "NAMES",
     "CosineSchedule",
     "DiscreteBetaSchedule",
+    "FlowMatchingSchedule",
     "LinearBetaSchedule",
     "LogSNRLinearSchedule",
     "NicholDhariwalSchedule",
@@ -65,7 +67,7 @@ def check_terminal_rate(schedule: Schedule, prediction_type: str) -> None:
 
     Args:
         schedule: Schedule to train or to sample on.
-        prediction_type: "noise", "image" or "velocity".
+        prediction_type: "noise", "image", "velocity" or "flow".
 
     Raises:
         ValueError: If `prediction_type` is "noise" and the signal rate at time 1 is zero (below
@@ -78,7 +80,7 @@ def check_terminal_rate(schedule: Schedule, prediction_type: str) -> None:
         raise ValueError(
             "Expected a schedule whose signal rate at time 1 is above zero, because noise "
             f"predictions are divided by it. Received: {schedule}. "
-            'Use prediction_type="velocity" or "image", or a schedule that ends above zero.'
+            'Use prediction_type="velocity", "flow" or "image", or a schedule that ends above zero.'
         )
     log.warning(
         "%s has a signal rate of %.1e at time 1. Noise predictions are divided by it, which "

@@ -10,7 +10,7 @@ import dataclasses
 import textwrap
 from typing import Annotated, Any, Literal, get_args
 
-from kddim.names import ENCODERS, SCHEDULES, join_names
+from kddim.names import ENCODERS, SCHEDULES, TIME_DISTRIBUTIONS, WEIGHTINGS, join_names
 from kddim.predictions import PREDICTION_TYPES
 from kddim.settings.kinds import (
     BatchSize,
@@ -24,9 +24,11 @@ from kddim.settings.kinds import (
     Level,
     NotNegative,
     OneOf,
+    PatchSize,
     Path,
     Positive,
     Several,
+    Share,
     Width,
     annotations_of,
     description_of,
@@ -40,6 +42,7 @@ DTYPES: tuple[str, ...] = get_args(Dtype)
 
 KID_ENCODERS = (*ENCODERS, "none")
 NORMALIZATIONS = ("batch", "group")
+LOSSES = ("mean_absolute_error", "mean_squared_error", "huber")
 
 # Images of 8x8 pixels need fewer levels, and minutes instead of hours.
 DIGITS_DEFAULTS: dict[str, Any] = {
@@ -69,6 +72,7 @@ class Settings:
     channels: Channels | None = setting(None, "Number of channels: 1 (grey) or 3 (colour).", unset="as in the data")
     widths: tuple[Width, ...] | None = setting(None, "Number of channels of each level of the UNet.")
     block_depth: Depth = setting(2, "Number of residual blocks per level.")
+    patch_size: PatchSize = setting(1, "Side of the patches that the UNet sees as one pixel: 2 pays for wider levels in the same time.")
     attention_levels: tuple[Level, ...] = setting((), "Levels with self-attention, such as 2,3. Level 0 is the finest.", unset="none")
     normalization: Annotated[str, OneOf("normalization", NORMALIZATIONS)] = setting("batch", "Normalisation layers: batch, or group for small batches.")
     batch_size: BatchSize = setting(64, "Number of images per step.")
@@ -77,11 +81,15 @@ class Settings:
     repeats: Count | None = setting(None, "Number of passes over the data per epoch.")
     max_minutes: Positive | None = setting(None, "Stop before an epoch that would exceed this time.", unset="no limit")
     learning_rate: Positive = setting(1e-3, "Learning rate of AdamW.")
+    learning_rate_decay: Share = setting(0.0, "Share of the steps, at the end of the run, in which the learning rate falls to zero.")
     weight_decay: NotNegative = setting(1e-4, "Weight decay of AdamW.")
     ema: Decay = setting(0.999, "Decay of the moving average of the weights.")
     schedule: Annotated[str, OneOf("schedule", tuple(SCHEDULES))] = setting("cosine", f"Noise schedule: {join_names(SCHEDULES)}.")
     prediction_type: Annotated[str, OneOf("prediction_type", PREDICTION_TYPES)] = setting("noise", f"Quantity that the network predicts: {join_names(PREDICTION_TYPES)}.")
     loss_type: Annotated[str, OneOf("loss_type", PREDICTION_TYPES)] | None = setting(None, f"Quantity that the loss compares: {join_names(PREDICTION_TYPES)}.", unset="`prediction_type`")
+    loss: Annotated[str, OneOf("loss", LOSSES)] = setting("mean_absolute_error", f"Loss per pixel: {join_names(LOSSES)}.")
+    training_times: Annotated[str, OneOf("distribution of times", tuple(TIME_DISTRIBUTIONS))] = setting("uniform", f"Distribution of the diffusion times in training: {join_names(TIME_DISTRIBUTIONS)}.")
+    weighting: Annotated[str, OneOf("weighting", tuple(WEIGHTINGS))] = setting("constant", f"Weights of the loss over noise levels: {join_names(WEIGHTINGS)}.")
     remat: bool = setting(False, "Use less memory and more time: compute activations again for the gradients.")
     flip: bool = setting(False, "Mirror each training image with probability 1/2.")
     limit: Several | None = setting(None, "Maximum number of images.", unset="all")

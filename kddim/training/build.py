@@ -1,33 +1,45 @@
 """Model and measurements of a training run, from its settings."""
 
+from typing import Any
+
 import keras
-import numpy as np
 
 from kddim import callbacks
 from kddim.data import ImageDataset
+from kddim.learning_rates import ConstantThenLinear
 from kddim.metrics import encoders
 from kddim.model import DiffusionModel
 from kddim.networks.residual_unet import residual_unet
+from kddim.objective import Regression
 from kddim.training.config import ResolvedConfig
 
 
-def build_model(config: ResolvedConfig, images: np.ndarray) -> DiffusionModel:
+def build_model(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionModel:
     """Return the compiled model of a run, adapted to its training images.
 
     Args:
         config: Settings of the run, with `channels`.
-        images: Training images.
+        train_data: Training images.
     """
     network = None
-    if config.attention_levels or config.normalization != "batch":
+    if config.patch_size > 1 or config.attention_levels or config.normalization != "batch":
         # `DiffusionModel` has no such options.
         network = residual_unet(**config.arguments_of(residual_unet))
     model = DiffusionModel(**config.arguments_of(DiffusionModel.__init__), network=network)
-    model.normalizer.adapt(ImageDataset(images, 256))
+    model.normalizer.adapt(ImageDataset(train_data.images, 256))
+    rate = _learning_rate(config, config.epochs * len(train_data))
     model.compile(
-        optimizer=keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
+        loss=keras.losses.get(config.loss),
+        objective=Regression(model.loss_type, config.training_times, config.weighting),
     )
     return model
+
+
+def _learning_rate(config: ResolvedConfig, steps: int) -> Any:
+    if not config.learning_rate_decay:
+        return config.learning_rate
+    return ConstantThenLinear(config.learning_rate, steps, config.learning_rate_decay)
 
 
 def kid_callback(

@@ -88,6 +88,7 @@ class ResolvedConfig(TrainingConfig):
     def __post_init__(self):
         super().__post_init__()
         size = check_image_size(self.image_size)
-        check_structure(size, self.widths, self.block_depth, self.channels or 3)
+        channels = self.channels or 3
+        check_structure(size, self.widths, self.block_depth, channels, self.patch_size)
         check_attention_levels(self.attention_levels, len(self.widths))
         check_fits(self)

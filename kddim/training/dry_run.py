@@ -47,7 +47,7 @@ def describe_run(config: TrainingConfig) -> dict[str, Any]:
     keras.utils.set_random_seed(resolved.seed % 2**32)
     train_data, validation_data = data.load(**resolved.arguments_of(data.load))
     resolved = dataclasses.replace(resolved, channels=train_data.images.shape[3])
-    model = build_model(resolved, train_data.images)
+    model = build_model(resolved, train_data)
     cost, dtype = network_cost(resolved), keras.config.dtype_policy().name
     memory, free = training_memory(resolved, dtype), free_memory()
     found = {

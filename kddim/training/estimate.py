@@ -117,9 +117,10 @@ def check_fits(config: Any) -> None:
 def _parts(config: Any) -> Iterator[Cost]:
     """Yield the cost of each layer and block of a residual UNet, from the input to the output."""
     sides, channels = check_image_size(config.image_size), config.channels or 3
-    pixels = [sides[0] * sides[1] // 4**level for level in range(len(config.widths))]
+    patch = config.patch_size**2
+    pixels = [sides[0] * sides[1] // patch // 4**level for level in range(len(config.widths))]
     widths, last = config.widths, len(config.widths) - 1
-    yield _convolution(pixels[0], channels, widths[0])
+    yield _convolution(pixels[0], channels, widths[0], taps=patch)
     yield Cost(activations=pixels[0] * EMBEDDING_DIMS)
     current, skips = widths[0] + EMBEDDING_DIMS, []
     for level in range(last):
@@ -138,7 +139,7 @@ def _parts(config: Any) -> Iterator[Cost]:
             yield Cost(activations=pixels[level] * together)
             yield from _block(config, level, pixels[level], together)
             current = widths[level]
-    yield _convolution(pixels[0], current, channels)
+    yield _transposed(pixels[0], current, channels, patch)
 
 
 def _block(config: Any, level: int, pixels: int, inputs: int) -> Iterator[Cost]:
@@ -169,6 +170,11 @@ def _attention(config: Any, pixels: int, width: int) -> Cost:
 
 def _convolution(pixels: int, inputs: int, outputs: int, taps: int = 1) -> Cost:
     weights, values = inputs * outputs * taps, pixels * outputs
+    return Cost(weights + outputs, pixels * weights, values, values)
+
+
+def _transposed(pixels: int, inputs: int, outputs: int, taps: int) -> Cost:
+    weights, values = inputs * outputs * taps, pixels * taps * outputs
     return Cost(weights + outputs, pixels * weights, values, values)
 
 

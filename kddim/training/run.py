@@ -134,7 +134,7 @@ class _Run:
         config = dataclasses.replace(config, channels=self.train_data.images.shape[3])
         self.config = config
         self.content: dict[str, Any] = {}
-        self.model = build_model(config, self.train_data.images)
+        self.model = build_model(config, self.train_data)
         log.info(
             "%s: %d training and %d validation images of %s; %s parameters",
             *(config.source, len(self.train_data.images), len(self.validation_data.images)),
