@@ -1,0 +1,334 @@
+"""Recipes of training at equal cost: which one gives the best pictures for the same minutes.
+
+    python benchmarks/recipes.py costs                    # on an idle machine
+    python benchmarks/recipes.py train --flowers FOLDER --encoder-weights FILE [NAME ...]
+    python benchmarks/recipes.py train --stage full --seeds 0,1,2 --data flowers,cifar10 ...
+    python benchmarks/recipes.py report
+
+The cost of a step is measured once, as a ratio to the step of the keras.io example (default
+network, float32, batch 64, 32x32 pixels), with the two interleaved. From then on a recipe trains
+for a number of steps whose cost is equal to that of all others, so that other work may run beside
+it. Each trial is a run of `kddim train` in build/recipes. A trial that was interrupted goes on
+when the command is given again, and results are kept in benchmarks/recipes.json.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+HERE = Path(__file__).parent
+LEDGER = HERE / "recipes.json"
+BUILD = HERE.parent / "build" / "recipes"
+SIZE = 32
+EVALUATIONS = (5, 20)
+BF16 = {"dtype": "mixed_bfloat16"}
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Return the settings of a recipe, which may name the one that it builds on as `on`."""
+    settings = dict(RECIPES[name])
+    on = settings.pop("on", None)
+    return (settings_of(on) if on else {}) | settings
+
+
+# Steps of the example whose cost each trial of a stage has, number of images of a score, and
+# number of epochs that the steps are divided into.
+STAGES: dict[str, dict[str, int]] = {
+    "screen": {"steps": 375, "images": 1000},
+    "full": {"steps": 1500, "images": 2000},
+}
+
+# One change at a time to the small network, then changes together.
+RECIPES: dict[str, dict[str, Any]] = {
+    "example": {},
+    "small": {"widths": [16, 32, 48, 64]},
+    # Time on the machine.
+    "bfloat16": {"on": "small", **BF16},
+    "batch 32": {"on": "small", "batch_size": 32},
+    "coarse": {"on": "small", "widths": [16, 32, 64, 96]},
+    "attention": {"on": "small", "attention_levels": [2, 3]},
+    "group": {"on": "small", "normalization": "group"},
+    "patch": {"on": "small", "patch_size": 2, "widths": [48, 64, 96]},
+    "patch, coarse": {"on": "small", "patch_size": 2, "widths": [32, 64, 128]},
+    # What is learned.
+    "velocity": {"on": "small", "prediction_type": "velocity"},
+    "velocity, squared": {"on": "velocity", "loss": "mean_squared_error"},
+    "edm": {"on": "velocity, squared", "training_times": "log_normal"},
+    "image": {"on": "small", "prediction_type": "image"},
+    "flow": {
+        "on": "small", "prediction_type": "flow", "schedule": "flow_matching",
+        "loss": "mean_squared_error", "training_times": "logit_normal",
+    },
+    "squared": {"on": "small", "loss": "mean_squared_error"},
+    "huber": {"on": "small", "loss": "huber"},
+    "min-snr": {"on": "squared", "weighting": "min_snr"},
+    "sigmoid weighting": {"on": "squared", "weighting": "sigmoid"},
+    "log-normal times": {"on": "small", "training_times": "log_normal"},
+    "nearest of 4 noises": {"on": "small", "objective": "NearestNoise"},
+    # Averaging and rates.
+    "decay": {"on": "small", "learning_rate_decay": 0.3},
+    "rate 2e-3": {"on": "small", "learning_rate": 2e-3},
+    "ema 0.995": {"on": "small", "ema": 0.995},
+    # Data.
+    "flip": {"on": "small", "flip": True},
+}  # fmt: skip
+
+
+class Ledger:
+    """Results and costs in a JSON file, written after each of them."""
+
+    def __init__(self, path: Path = LEDGER):
+        self.path = path
+        empty: dict[str, Any] = {"costs": {}, "trials": {}}
+        self.content = json.loads(path.read_text()) if path.is_file() else empty
+
+    def write(self) -> None:
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.content, indent=1, sort_keys=True) + "\n")
+        partial.replace(self.path)
+
+    def cost(self, name: str) -> float:
+        """Return the cost of a step of a recipe, in steps of the example."""
+        key = cost_key(settings_of(name))
+        if key not in self.content["costs"]:
+            raise SystemExit(f"Expected the cost of {name!r}. Run `recipes.py costs` first.")
+        return self.content["costs"][key]["ratio"]
+
+
+def cost_key(settings: dict[str, Any]) -> str:
+    """Return the settings that decide the cost of a step, as text."""
+    names = ("batch_size", "widths", "attention_levels", "normalization", "patch_size", "dtype")
+    return json.dumps({name: settings[name] for name in names if name in settings})
+
+
+# Costs.
+
+
+def prepare(settings: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the compiled model of a recipe, and random images of seven steps."""
+    import keras
+    import numpy as np
+
+    from kddim.data import ImageDataset
+    from kddim.training import TrainingConfig, build
+
+    settings = {k: v for k, v in settings.items() if k != "objective"}
+    keras.config.set_dtype_policy(settings.pop("dtype", "float32"))
+    config = TrainingConfig("random", image_size=SIZE, channels=3, epochs=10**4, **settings)
+    batch = config.batch_size
+    images = np.random.default_rng(0).integers(0, 256, (7 * batch, SIZE, SIZE, 3), "uint8")
+    data = ImageDataset(images, batch, training=True)
+    return build.build_model(config.resolved(), data), data
+
+
+def step_seconds(prepared: tuple[Any, Any]) -> float:
+    """Return the median time of a training step."""
+    import keras
+    import numpy as np
+
+    ends: list[float] = []
+
+    def end_step(batch, logs):
+        float(logs["loss"])  # waits for the step
+        ends.append(time.perf_counter())
+
+    model, data = prepared
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=end_step)
+    model.fit(data, verbose=0, callbacks=[clock])
+    return float(np.median(np.diff(ends)))
+
+
+def measure_costs(ledger: Ledger, names: list[str], rounds: int, again: bool) -> None:
+    """Measure the cost of each recipe's step against the example's, interleaved."""
+    example = prepare({})
+    step_seconds(example)
+    for name in names:
+        key = cost_key(settings_of(name))
+        if key in ledger.content["costs"] and not again:
+            continue
+        recipe = prepare(settings_of(name))
+        step_seconds(recipe)
+        pairs = [(step_seconds(example), step_seconds(recipe)) for _ in range(rounds)]
+        ratios = sorted(float(mine / other) for other, mine in pairs)
+        ledger.content["costs"][key] = found = {
+            "ratio": round(statistics.median(ratios), 4),
+            "range": [round(ratios[0], 4), round(ratios[-1], 4)],
+            "ms": round(1e3 * min(mine for _, mine in pairs), 1),
+            "example_ms": round(1e3 * min(other for other, _ in pairs), 1),
+        }
+        ledger.write()
+        print(f"{name}: {found}", flush=True)
+
+
+# Trials.
+
+
+def source_of(data: str, options: argparse.Namespace) -> str:
+    """Return the source of a data set; CIFAR-10 is unpacked first."""
+    if data == "flowers":
+        return options.flowers
+    folder = BUILD / "cifar10"
+    if not folder.is_dir():
+        import zipfile
+
+        with zipfile.ZipFile(options.cifar10) as archive:
+            archive.extractall(folder.with_suffix(".partial"))
+        folder.with_suffix(".partial").rename(folder)
+    return str(folder)
+
+
+def steps_of(name: str, stage: str, ledger: Ledger) -> int:
+    """Return the number of steps that a recipe has for the budget of a stage."""
+    return round(STAGES[stage]["steps"] / ledger.cost(name))
+
+
+def run_trial(name: str, data: str, seed: int, ledger: Ledger, options: argparse.Namespace) -> None:
+    """Train and score one recipe, or go on with it, unless the ledger has its result."""
+    key = f"{options.stage}/{data}/{seed}/{name}"
+    if key in ledger.content["trials"]:
+        return
+    folder = BUILD / "runs" / key.replace(" ", "_").replace(",", "")
+    steps = steps_of(name, options.stage, ledger)
+    source = source_of(data, options)
+    began = time.perf_counter()
+    if not (folder / "state.json").is_file():
+        train(name, folder, source, seed, steps)
+    elif not json.loads((folder / "state.json").read_text()).get("finished"):
+        subprocess.run([sys.executable, "-m", "kddim", "train", "--resume", folder], check=True)
+    seconds = time.perf_counter() - began
+    found = {"steps": steps, "seconds": round(seconds), "settings": settings_of(name)}
+    found["scores"] = score(folder, source, STAGES[options.stage]["images"], options)
+    ledger.content["trials"][key] = found
+    ledger.write()
+    print(f"{key}: {found['scores']}", flush=True)
+
+
+def train(name: str, folder: Path, source: str, seed: int, steps: int) -> None:
+    """Train in a process of its own, through the command line."""
+    settings = settings_of(name)
+    objective = settings.pop("objective", None)
+    settings |= {
+        "source": source, "image_size": SIZE, "seed": seed, "kid_encoder": "none",
+        "epochs": 1, "steps_per_epoch": steps, "repeats": 1, "output": str(folder),
+    }  # fmt: skip
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = folder.with_suffix(".settings.json")
+    file.write_text(json.dumps(settings))
+    command = ["train", "--config", str(file), "--overwrite"]
+    if objective is None:
+        subprocess.run([sys.executable, "-m", "kddim", *command], check=True)
+    else:  # `kddim train` has no such setting
+        subprocess.run([sys.executable, __file__, "objective", objective, *command], check=True)
+
+
+def score(
+    folder: Path, source: str, num_images: int, options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Score the model of a run against held-out images, at few and at many evaluations."""
+    import keras
+
+    from kddim import evaluation, runs
+
+    keras.config.set_dtype_policy("float32")
+    model = runs.load_model(folder, dtype="float32")
+    reference = evaluation.make_reference(
+        source, model.image_shape, encoder="mobilenet", weights=options.encoder_weights,
+        split="validation",
+    )  # fmt: skip
+    found = {}
+    for steps in EVALUATIONS:
+        scores = evaluation.evaluate(
+            model, reference, num_images=num_images, diffusion_steps=steps,
+            metrics=("kid", "fid", "prdc"), seed=1000, floor=False,
+        )  # fmt: skip
+        names = ("kid", "kid_std", "fid", "fid_std", "precision", "recall")
+        found[str(steps)] = {key: round(scores[key], 5) for key in names}
+    return found
+
+
+def train_with_objective(name: str, arguments: list[str]) -> None:
+    """Run `kddim train` with an objective of this file in place of `Regression`."""
+    from kddim.__main__ import main as kddim_main
+    from kddim.training import build
+
+    build.Regression = globals()[f"make_{name}"]()
+    sys.argv = ["kddim", *arguments]
+    kddim_main()
+
+
+def make_NearestNoise() -> type:
+    """Return an objective that gives each image the nearest of four noises (arXiv 2505.18521)."""
+    import keras
+    from keras import ops
+
+    from kddim.objective import Regression
+
+    class NearestNoise(Regression):
+        def draw(self, images, schedule, seed_generator):
+            _, times = super().draw(images, schedule, seed_generator)
+            shape = (4, *images.shape[1:])
+            others = keras.random.normal((ops.shape(images)[0], *shape), seed=seed_generator)
+            distances = ops.sum((others - images[:, None]) ** 2, axis=(2, 3, 4))
+            chosen = ops.one_hot(ops.argmin(distances, axis=1), 4)
+            return ops.sum(others * chosen[:, :, None, None, None], axis=1), times
+
+    return NearestNoise
+
+
+# Report.
+
+
+def report(ledger: Ledger) -> list[str]:
+    """Return the lines of a table of all trials."""
+    lines = ["| stage | data | recipe | cost of a step | steps | KID at 5 | KID at 20 | FID at 5 | FID at 20 | precision, recall at 20 |", "|" + "---|" * 10]  # fmt: skip
+    for key, trial in sorted(ledger.content["trials"].items()):
+        stage, data, seed, name = key.split("/")
+        few, many = (trial["scores"][str(steps)] for steps in EVALUATIONS)
+        cells = [
+            stage, data, f"{name} (seed {seed})", f"{ledger.cost(name):.3f}", str(trial["steps"]),
+            f"{few['kid']:.4f} ± {few['kid_std']:.4f}", f"{many['kid']:.4f} ± {many['kid_std']:.4f}",
+            f"{few['fid']:.2f}", f"{many['fid']:.2f}",
+            f"{many['precision']:.2f}, {many['recall']:.2f}",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["objective"]:
+        train_with_objective(sys.argv[2], sys.argv[3:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("verb", choices=["costs", "train", "report"])
+    parser.add_argument("names", nargs="*", default=list(RECIPES))
+    parser.add_argument("--stage", choices=list(STAGES), default="screen")
+    parser.add_argument("--data", default="flowers")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--flowers", default="oxford_flowers102")
+    parser.add_argument("--cifar10", help="zip file of pictures")
+    parser.add_argument("--encoder-weights", help="Keras weights of MobileNet, without top")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--again", action="store_true", help="measure known costs again")
+    options = parser.parse_args()
+    ledger = Ledger()
+    if options.verb == "costs":
+        measure_costs(ledger, options.names, options.rounds, options.again)
+    elif options.verb == "report":
+        print("\n".join(report(ledger)))
+    else:
+        for seed in map(int, options.seeds.split(",")):
+            for data in options.data.split(","):
+                for name in options.names:
+                    run_trial(name, data, seed, ledger, options)
+
+
+if __name__ == "__main__":
+    main()
