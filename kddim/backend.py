@@ -193,7 +193,9 @@ def update_after_train_step(model: keras.Model, result: Any, update: Callable[[]
     if keras.backend.backend() == "torch":
         import torch
 
-        update = torch.no_grad()(update)
+        with torch.no_grad():  # PyTorch's compiler does not read it as a decorator here
+            update()
+        return result
     if keras.backend.backend() != "jax":
         update()
         return result
