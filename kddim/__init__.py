@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Denoiser",
     "DiffusionModel",
+    "averages",
     "callbacks",
     "data",
     "evaluation",
@@ -34,6 +35,7 @@ _MODULES = {"Denoiser": "kddim.denoiser", "DiffusionModel": "kddim.model"}
 
 if TYPE_CHECKING:
     from kddim import (
+        averages,
         callbacks,
         data,
         evaluation,

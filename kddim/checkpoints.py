@@ -37,6 +37,7 @@ class RunState:
         metrics: Values of the metrics in the middle of the epoch.
         scalars: Values of the scalar variables at the position, by names such as
             "optimizer/0". Callbacks at the end of an epoch change the learning rate.
+        averages: Values of the averages of `PowerAverageCallback`, if there are any.
         path: File of the checkpoint.
     """
 
@@ -47,6 +48,7 @@ class RunState:
     details: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     metrics: tuple[np.ndarray, ...] = dataclasses.field(default=(), repr=False)
     scalars: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
+    averages: tuple[np.ndarray, ...] = dataclasses.field(default=(), repr=False)
     path: Path | None = dataclasses.field(default=None, repr=False)
 
 
@@ -66,7 +68,10 @@ def write_checkpoint(path: Path, model: keras.Model, state: RunState) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     names: dict[str, list[Any]] = {}
-    for group, variables in _groups(model).items():
+    groups = _groups(model)
+    if (averages := getattr(model, "power_averages", None)) is not None:
+        groups["averages"] = averages.variables
+    for group, variables in groups.items():
         values = [to_numpy(variable.value) for variable in variables]
         _check_finite(group, variables, values)
         names[group] = [_describe(variable) for variable in variables]
@@ -166,15 +171,20 @@ def read_checkpoint(path: Path) -> tuple[RunState, dict[str, np.ndarray], dict[s
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         about = json.loads(arrays.pop(_STATE).tobytes())
-        metrics = [name for name in arrays if name.startswith("metrics/")]
-        values = tuple(arrays.pop(f"metrics/{i}") for i in range(len(metrics)))
-        numbers = {key: about[key] for key in ("epoch", "step", "steps", "time", "details")}
-        return RunState(**numbers, metrics=values, path=path), arrays, about["variables"]
+        found = {key: about[key] for key in ("epoch", "step", "steps", "time", "details")}
+        found |= {group: _pop(arrays, group) for group in ("metrics", "averages")}
+        return RunState(**found, path=path), arrays, about["variables"]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"Expected a whole checkpoint. Received: {path}, which cannot be read "
             f"({reason_of(error)})"
         ) from error
+
+
+def _pop(arrays: dict[str, np.ndarray], group: str) -> tuple[np.ndarray, ...]:
+    """Take the arrays of a group out of a dictionary, in their order."""
+    number = sum(name.startswith(f"{group}/") for name in arrays)
+    return tuple(arrays.pop(f"{group}/{i}") for i in range(number))
 
 
 class CheckpointFolder:

@@ -44,7 +44,10 @@ def update(network: keras.Model, ema_network: keras.Model, ema: float, steps: An
     """
     n = ops.cast(steps.value, "float32")
     decay = ops.minimum(ema, (1.0 + n) / (10.0 + n))
-    weights, averages = list(_values(network)), [v for _, v in _values(ema_network)]
+    weights, averages = (
+        list(effective_values(network)),
+        [v for _, v in effective_values(ema_network)],
+    )
     if [tuple(w.shape) for w, _ in weights] != [tuple(v.shape) for v in averages]:
         raise ValueError(
             "Expected an average with the variables of the network. Received: "
@@ -70,7 +73,9 @@ def distance(network: keras.Model, ema_network: keras.Model) -> float:
     """
     trained = {id(variable) for variable in network.trainable_variables}
     difference, size = 0.0, 0.0
-    for (value, variable), (_, average) in zip(_values(network), _values(ema_network)):
+    for (value, variable), (_, average) in zip(
+        effective_values(network), effective_values(ema_network)
+    ):
         if id(variable) in trained:
             weight = to_numpy(value).astype("float64")
             difference += float(np.sum((to_numpy(average.value) - weight) ** 2))
@@ -78,10 +83,13 @@ def distance(network: keras.Model, ema_network: keras.Model) -> float:
     return math.sqrt(difference / size) if size else 0.0
 
 
-def _values(network: keras.Model) -> Iterator[tuple[Any, Any]]:
+def effective_values(network: keras.Model) -> Iterator[tuple[Any, Any]]:
     """Yield the value that each variable stands for, and the variable.
 
     `layer.enable_lora` leaves the variable of the kernel, and adds two of low rank.
+
+    Args:
+        network: The trained network, or its average.
     """
     adapted = [layer for layer in network._flatten_layers() if hasattr(layer, "lora_kernel_a")]
     kernels = {id(layer._kernel): layer for layer in adapted}

@@ -44,7 +44,7 @@ class Fitting(keras.Model):
     validation_seed_generator: keras.random.SeedGenerator
     noise_loss_tracker: keras.metrics.Metric
     image_loss_tracker: keras.metrics.Metric
-    update_average: Callable[[], None]
+    _update_averages: Callable[[], None]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -168,7 +168,7 @@ class Fitting(keras.Model):
         record = gradients.record_norm if wanted else _record_nothing
         with record(self.optimizer) as norms:
             result = super().train_step(*args)
-        result = backend.update_after_train_step(self, result, self.update_average)
+        result = backend.update_after_train_step(self, result, self._update_averages)
         return gradients.add_log(result, "gradient_norm", norms[0]) if norms else result
 
     def predict_step(self, *args: Any) -> Any:

@@ -14,6 +14,7 @@ from kddim.networks.adopt import copy_network
 from kddim.networks.rematerialization import RematerializedNetwork
 from kddim.objective import Regression
 from kddim.plots import show_images
+from kddim.power_tracking import PowerAverages
 
 
 @keras.saving.register_keras_serializable(package="kddim")
@@ -60,6 +61,9 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         ema_network: Its moving average, which validates and generates.
         schedule: The `Schedule`.
         objective: The training objective, a `kddim.objective.Regression` by default.
+        power_averages: Averages that training steps update besides, or None.
+            `kddim.callbacks.PowerAverageCallback` sets them while it is used. They are no
+            weights of the model, and its files do not hold them.
 
     Raises:
         ValueError: If an argument is out of range, or the network does not fit.
@@ -72,6 +76,9 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         >>> model.fit(train, validation_data=validation, epochs=100)
         >>> images = model.generate(16, seed=0)
     """
+
+    power_averages: PowerAverages | None = None
+    _step_power_averages: PowerAverages | None = None  # of the last training function
 
     def __init__(
         self,
@@ -141,6 +148,27 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
     def update_average(self) -> None:
         """Move the EMA network towards the network, after each training step."""
         ema_average.update(self.network, self.ema_network, self.ema, self.ema_steps)
+
+    def _update_averages(self) -> None:
+        self.update_average()
+        if self.power_averages is not None:
+            self.power_averages.update(self.network)
+
+    @property
+    def non_trainable_variables(self) -> list[Any]:
+        """Variables that are not trained, with all other state that a training step changes."""
+        found = super().non_trainable_variables
+        return found if self.power_averages is None else [*found, *self.power_averages.variables]
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Compile `train_step`, again if it updates other averages than before.
+
+        Args:
+            force: If true, compile it again.
+        """
+        changed = self.power_averages is not self._step_power_averages
+        self._step_power_averages = self.power_averages
+        return super().make_train_function(force or changed)
 
     def averaged(self) -> Denoiser:
         """Return a `Denoiser` with a copy of the EMA network: the half that generates.

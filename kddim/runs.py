@@ -19,7 +19,7 @@ from kddim.networks import describe_network
 
 log = logging.getLogger("kddim")
 
-MODEL, CONFIG, SAMPLES = "model.keras", "config.json", "samples"
+MODEL, CONFIG, SAMPLES, AVERAGES = "model.keras", "config.json", "samples", "averages"
 EARLIER = ".earlier"  # a run that is being replaced, until the new one has a model
 _SECTIONS = ("training", "kid", "versions")  # of config.json
 _MOST_CONFIG = 2**24  # bytes of config.json
@@ -263,7 +263,12 @@ def _describe_config(path: str | os.PathLike) -> dict[str, str]:
 
 def _describe_training(config: dict[str, Any]) -> dict[str, str]:
     """Return the lines of a run's settings, KID and versions. What is no dictionary is left out."""
-    parts = ("training", "training"), ("kid", "KID"), ("versions", "version")
+    parts = (
+        ("training", "training"),
+        ("kid", "KID"),
+        ("average", "average"),
+        ("versions", "version"),
+    )
     found: dict[str, str] = {}
     for name, label in parts:
         content = config.get(name)

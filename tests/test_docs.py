@@ -128,6 +128,12 @@ def test_the_objective_of_the_docs_trains(extending):
     np.testing.assert_allclose(logs["loss"][0], expected, rtol=1e-4)
 
 
+def test_the_code_about_averages_runs(tmp_path):
+    code = "".join(code_of(ROOT / "docs" / "averages.md"))
+    check = "print(images.shape, round(gamma, 2), round(float(weights.sum()), 6))"
+    assert "(16, 8, 8, 1) 6.94 1.0" in run_offline(code + check, tmp_path)
+
+
 def test_links_between_documents_lead_somewhere():
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):

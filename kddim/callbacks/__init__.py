@@ -5,6 +5,7 @@ from kddim.callbacks.health import DivergenceError, HealthCallback
 from kddim.callbacks.history import HistoryCallback
 from kddim.callbacks.image_grid import ImageGridCallback
 from kddim.callbacks.kid import KIDCallback
+from kddim.callbacks.power_average import PowerAverageCallback
 from kddim.callbacks.progress import TrainingProgress
 from kddim.callbacks.run_checkpoint import RunCheckpoint
 from kddim.callbacks.tensorboard import TensorBoardCallback
@@ -19,6 +20,7 @@ __all__ = [
     "HistoryCallback",
     "ImageGridCallback",
     "KIDCallback",
+    "PowerAverageCallback",
     "RunCheckpoint",
     "TensorBoardCallback",
     "TimeLimitCallback",

@@ -26,7 +26,7 @@ class RunCheckpoint(keras.callbacks.Callback):
     """Write checkpoints from which a stopped training goes on as if it had never stopped.
 
     A checkpoint holds the weights, the moving average and its warm-up, the optimiser, the
-    learning rate, all seed generators, the epoch and the step within it, the metrics of the
+    learning rate, the averages of `PowerAverageCallback`, all seed generators, the epoch and the step within it, the metrics of the
     epoch so far, the order of the data, and the states of the callbacks of kddim and of
     Keras' `EarlyStopping`, `ModelCheckpoint` and `ReduceLROnPlateau`. On a CPU, the weights
     at the end are bitwise those of a training that was not stopped.
@@ -146,6 +146,8 @@ class RunCheckpoint(keras.callbacks.Callback):
             set_states(self._others, state.details["callbacks"], training=False)
             for other in self._others:
                 other.resumed_step = state.step
+                if state.averages and hasattr(other, "restore_averages"):
+                    other.restore_averages(state.averages)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         resumes = self._restored is not None

@@ -11,6 +11,7 @@ import click
 from kddim import __version__, signals
 from kddim.checks import printable
 from kddim.cli.compare import compare
+from kddim.cli.ema import ema
 from kddim.cli.evaluate import evaluate
 from kddim.cli.experiments import consistency, interpolate, reconstruct
 from kddim.cli.generate import generate
@@ -48,7 +49,7 @@ def app() -> None:
 
 
 EXPERIMENTS = (sweep, consistency, interpolate, reconstruct)
-for _command in (train, generate, evaluate, stats, compare, *EXPERIMENTS, info):
+for _command in (train, ema, generate, evaluate, stats, compare, *EXPERIMENTS, info):
     app.add_command(_command)
 
 

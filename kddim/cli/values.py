@@ -13,6 +13,11 @@ def parse_integers(context: Any, parameter: Any, value: str | None) -> tuple[int
     return _parse_list(value, int, "integers separated by commas")
 
 
+def parse_numbers(context: Any, parameter: Any, value: str) -> tuple[float, ...]:
+    """Return the numbers of a text such as `0.05,0.1`."""
+    return _parse_list(value, float, "numbers separated by commas")
+
+
 def parse_etas(context: Any, parameter: Any, value: str | None) -> tuple[float | str, ...] | None:
     """Return the values of a text such as `0,0.5,1,large`."""
     words = "numbers (or the word large) separated by commas"

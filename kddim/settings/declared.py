@@ -84,6 +84,7 @@ class Settings:
     learning_rate_decay: Share = setting(0.0, "Share of the steps, at the end of the run, in which the learning rate falls to zero.")
     weight_decay: NotNegative = setting(1e-4, "Weight decay of AdamW.")
     ema: Decay = setting(0.999, "Decay of the moving average of the weights.")
+    power_ema: bool = setting(False, "Also keep averages from which kddim ema reconstructs the average of any length after training.")
     schedule: Annotated[str, OneOf("schedule", tuple(SCHEDULES))] = setting("cosine", f"Noise schedule: {join_names(SCHEDULES)}.")
     prediction_type: Annotated[str, OneOf("prediction_type", PREDICTION_TYPES)] = setting("noise", f"Quantity that the network predicts: {join_names(PREDICTION_TYPES)}.")
     loss_type: Annotated[str, OneOf("loss_type", PREDICTION_TYPES)] | None = setting(None, f"Quantity that the loss compares: {join_names(PREDICTION_TYPES)}.", unset="`prediction_type`")

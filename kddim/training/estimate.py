@@ -63,9 +63,10 @@ def training_memory(config: Any, dtype: str = "float32") -> dict[str, int]:
     each = config.batch_size * (_HALF if dtype in _MIXED_DTYPES else _FLOAT32)
     largest = max(part.activations for part in parts)
     kept = sum(part.output if config.remat else part.activations for part in parts)
+    averages = 1 + 2 * config.power_ema
     return {
         "weights": weights,
-        "average of the weights": weights,
+        "average of the weights": averages * weights,
         "gradients": weights,
         "optimiser": 2 * weights,
         "activations": each * kept,

@@ -11,6 +11,7 @@ from kddim.files import remove_partial_files
 log = logging.getLogger("kddim")
 
 CHECKPOINTS, STATE, SKIPPED = "checkpoints", "state.json", "skipped.txt"
+_FOLDERS = (runs.SAMPLES, CHECKPOINTS, runs.AVERAGES)
 # Files that a run writes. All others in its folder belong to the user.
 _WRITTEN = (
     runs.MODEL,
@@ -22,6 +23,7 @@ _WRITTEN = (
     "history.png",
     f"{runs.SAMPLES}/epoch_*.png",
     f"{CHECKPOINTS}/step_*.npz",
+    f"{runs.AVERAGES}/step_*.npz",
     "logs/**/events.out.tfevents.*",
 )
 
@@ -68,7 +70,7 @@ def discard_earlier(folder: Path) -> None:
 
 def clean(folder: Path) -> None:
     """Remove the temporary files that a killed run left in its folder."""
-    for part in (folder, folder / runs.SAMPLES, folder / CHECKPOINTS):
+    for part in (folder, *(folder / name for name in _FOLDERS)):
         remove_partial_files(part)
 
 
@@ -92,7 +94,7 @@ def _move(folder: Path, target: Path) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    for name in (runs.SAMPLES, CHECKPOINTS):
+    for name in _FOLDERS:
         part = folder / name
         if part.is_dir() and not any(part.iterdir()):
             part.rmdir()

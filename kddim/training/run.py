@@ -16,6 +16,7 @@ from kddim.callbacks.tracking import trackers
 from kddim.files import read_json, write_json
 from kddim.locks import output_lock
 from kddim.signals import Interrupted
+from kddim.snapshots import SnapshotFolder
 from kddim.training import folder as files
 from kddim.training.build import build_model, kid_callback, size_of
 from kddim.training.config import ResolvedConfig, TrainingConfig
@@ -161,6 +162,8 @@ class _Run:
         found: list[Any] = [self.measure, callbacks.HealthCallback(folder, self.train_data)]
         if config.max_minutes:
             found.insert(0, callbacks.TimeLimitCallback(60.0 * config.max_minutes))
+        if config.power_ema:
+            found.append(callbacks.PowerAverageCallback(folder / runs.AVERAGES))
         samples = folder / runs.SAMPLES
         found.append(callbacks.ImageGridCallback(samples, every=config.every))
         found += [self.best, callbacks.HistoryCallback(folder, title=self._title())]
@@ -191,6 +194,7 @@ class _Run:
         directory = self.folder / files.CHECKPOINTS
         if not self.checkpoint.folder.paths():
             log.info("%s holds no checkpoint yet: the run starts from its beginning", self.folder)
+            SnapshotFolder(self.folder / runs.AVERAGES).forget(0)
             return None
         state = RunCheckpoint.restore(self.model, directory)
         log.info("going on from epoch %d, step %d", state.epoch + 1, state.step)
