@@ -24,6 +24,7 @@ __all__ = [
     "metrics",
     "networks",
     "objective",
+    "presets",
     "samplers",
     "schedules",
 ]
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         metrics,
         networks,
         objective,
+        presets,
         samplers,
         schedules,
     )
