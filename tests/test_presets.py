@@ -150,18 +150,16 @@ def test_a_packed_model_comes_back(trained, images, tmp_path, dtype):
     model = package.DiffusionModel.from_preset(folder, dtype=dtype)
     inner = [layer for layer in model.network.layers if layer.name.startswith("conv2d")]
     assert {layer.compute_dtype for layer in inner} == {"float32", dtype.removeprefix("mixed_")}
-    for one, other, half in zip(
-        trained.ema_network.get_weights(), model.ema_network.get_weights(), model.network.get_weights()
-    ):  # fmt: skip
-        np.testing.assert_array_equal(other, half)
-        np.testing.assert_allclose(other, one, rtol=2**-10, atol=1e-7)
-        if one.ndim < 2:
-            np.testing.assert_array_equal(other, one)
+    weights = trained.ema_network.get_weights()
+    rounded = [w if w.ndim < 2 else w.astype("float16").astype("float32") for w in weights]
+    for network in (model.network, model.ema_network):
+        for one, other in zip(rounded, network.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
     mean = keras.ops.convert_to_numpy(model.normalizer.adapt_mean)
     np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-5)
-    expected = trained.generate(2, 3, seed=0)
-    tolerance = 0.03 if dtype == "float32" else 0.3
-    np.testing.assert_allclose(model.generate(2, 3, seed=0), expected, atol=tolerance)
+    trained.ema_network.set_weights(rounded)
+    difference = np.abs(model.generate(2, 3, seed=0) - trained.generate(2, 3, seed=0))
+    assert difference.mean() < (1e-4 if dtype == "float32" else 0.05)
     history = model.fit(images[:16], batch_size=8, verbose=0).history
     assert np.isfinite(history["loss"]).all()
 
@@ -503,3 +501,35 @@ def test_a_packed_run_keeps_its_settings_and_no_paths(tmp_path, monkeypatch):
     assert runs.load_model(run).image_shape == (8, 8, 1)
     again = presets.pack(folder, tmp_path / "again", num_images=2, diffusion_steps=1)
     assert json.loads((again / "config.json").read_text())["training"] == found["training"]
+
+
+def test_texts_lose_the_paths_of_a_machine_and_keep_addresses():
+    found = packing._without_paths(
+        {"real": "validation of /data/mine/flowers, seed 0", "of": ["(~/a/b.npz)", 3, None],
+         "command": "kddim train hf://a/b docs/x --output=/tmp/r/ 1/2"}
+    )  # fmt: skip
+    assert found == {
+        "real": "validation of flowers, seed 0", "of": ["(b.npz)", 3, None],
+        "command": "kddim train hf://a/b docs/x --output=r 1/2",
+    }  # fmt: skip
+
+
+def test_the_benchmark_measures_and_packs(tmp_path):
+    options = TrainingConfig("digits", widths=(4, 8), block_depth=1, epochs=1, steps_per_epoch=1,
+                             kid_encoder="none", limit=80, batch_size=8)  # fmt: skip
+    run = training.train(options, tmp_path / "run", verbose=0, command="kddim train digits")
+    facts = ("--data", "Digits", "--licence", "CC BY 4.0", "--cost", "1 s", "--weakness", "All noise.")  # fmt: skip
+    answer = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "presets.py", run, "digits", "--output", tmp_path / "tiny",
+         "--sheet", tmp_path / "sheet.png", "--encoder", "random_conv", "--num-images", "16", "--steps", "1", "2", *facts],
+        capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    card = (tmp_path / "tiny" / "card.md").read_text()
+    assert card in answer.stdout
+    for words in ("KID", "FID", "precision", "recall", "copy ratio", "diffusion steps 1", "diffusion steps 2", "All noise."):  # fmt: skip
+        assert words in card
+    assert str(tmp_path) not in (tmp_path / "tiny" / "config.json").read_text()
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    figures = json.loads((tmp_path / "tiny" / "config.json").read_text())["card"]["figures"]
+    assert [figure["protocol"]["diffusion_steps"] for figure in figures] == [1, 2]

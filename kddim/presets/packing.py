@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,8 @@ MOST_BYTES = 5_000_000  # of a preset's files together
 
 # Settings of a run that say where it was computed, and nothing about the numbers.
 _PLACES = ("source", "output", "encoder_weights", "init", "track", "tensorboard", "backend")
+# An absolute path, or one at home, outside of an address. The group is its last part.
+_PATH = re.compile(r"(?<![\w.:/~])~?/(?:[^\s,;()'\"/]+/)*([^\s,;()'\"/]+)/?")
 
 
 def pack(
@@ -58,7 +59,7 @@ def pack(
     `config.json` holds `model` (arguments of `DiffusionModel`), `sampling` (the sampler and the
     steps that are recommended), `training` (settings of the run), `parameters`, `half_precision`
     (the error of rounding), `card`, `digest` (SHA-256 of the weights) and `versions`. Settings
-    that are places on a machine are left out, and the command has the last parts of its paths.
+    that are places on a machine are left out, and texts have the last parts of absolute paths.
 
     Args:
         model: A trained model, or the place of one: a run folder, a `.keras` file or a preset.
@@ -158,22 +159,24 @@ def _weights(model: DiffusionModel) -> Weights:
 
 def _card(card: Card, run: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: getattr(card, name) for name in Card.__dataclass_fields__}
-    if card.command is None and run.get("command"):
-        found["command"] = _without_paths(str(run["command"]))
-    return found
+    if card.command is None:
+        found["command"] = run.get("command")
+    return _without_paths(found)
 
 
 def _without_places(training: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in training.items() if name not in _PLACES}
 
 
-def _without_paths(command: str) -> str:
-    """Return a command line with the last parts of its absolute paths and of those at home."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return command
-    return shlex.join(re.sub(r"^(--[\w-]+=)?[~/].*/([^/]+)/?$", r"\1\2", w) for w in words)
+def _without_paths(value: Any) -> Any:
+    """Return JSON values whose texts have only the last parts of paths that belong to a machine."""
+    if isinstance(value, str):
+        return _PATH.sub(r"\1", value)
+    if isinstance(value, Mapping):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(item) for item in value]
+    return value
 
 
 def _check_size(folder: Path, model: DiffusionModel) -> None:
