@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 RUN ?= runs/digits
+# The flowers of the demo come from a model in the package.
+PRESET = kddim/presets/flowers
+FLOWERS = $(dir $(RUN))flowers.png
 # Two processes, since tracing and compiling use one core each.
 PYTEST ?= -n 2 --dist loadscope
 # Version of PyTorch that the tests were run with. Set TORCH to install another build.
@@ -15,11 +18,14 @@ demo: $(VENV)/.installed
 	KERAS_BACKEND=tensorflow $(BIN)/kddim train digits --output $(RUN) --overwrite --kid-encoder random_conv --kid-images 500 --kid-steps 10 \
 		--max-minutes 2.8
 	KERAS_BACKEND=tensorflow $(BIN)/kddim generate $(RUN) --num-images 50 --output $(RUN)/digits.png --overwrite
+	@test ! -f $(PRESET)/weights.npz || \
+		KERAS_BACKEND=tensorflow $(BIN)/kddim generate $(PRESET) --num-images 40 --output $(FLOWERS) --overwrite
 	@echo
 	@echo "Generated digits:   $(RUN)/digits.png"
 	@echo "Loss and KID:       $(RUN)/history.png"
 	@echo "While it trained:   $(RUN)/samples/"
 	@echo "The model:          $(RUN)/model.keras"
+	@test ! -f $(PRESET)/weights.npz || echo "Flowers of a preset: $(FLOWERS)"
 	@echo "Next:               $(BIN)/kddim --help"
 
 test: $(VENV)/.installed-test

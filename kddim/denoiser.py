@@ -1,6 +1,7 @@
 """Denoiser: a network and a schedule that separate noisy images into noise and image."""
 
 import contextlib
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -231,8 +232,9 @@ class Denoiser(Sampling, keras.Model):
         """Return the model that `get_config` described, with new weights."""
         config = dict(config)
         if config.get("network") is not None:
+            network = copy.deepcopy(config["network"])  # Keras takes it to pieces
             config["network"] = keras.saving.deserialize_keras_object(
-                config["network"], custom_objects=custom_objects
+                network, custom_objects=custom_objects
             )
         return cls(**config)
 

@@ -16,7 +16,7 @@ from kddim import signals
 from kddim.budget import size_in_words
 
 UNFINISHED, LOCK = ".unfinished", ".lock"  # endings of hidden names beside an output
-_PARTIAL = ".partial"
+_PARTIAL, _OLD = ".partial", ".replaced"
 _PARTIAL_NAME = re.compile(rf"\..+\{_PARTIAL}(\.[^.]+)?")
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 # Libraries pass the words of the system on without its number. NumPy says how much it wrote.
@@ -57,6 +57,38 @@ def atomic_write(path: str | os.PathLike, durable: bool = False) -> Iterator[Pat
     finally:
         with contextlib.suppress(OSError):  # such as a path that is too long
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a new temporary folder beside `path`, and rename it to `path` at the end.
+
+    A folder that was at `path` is replaced as a whole. If the block raises, it stays as it was.
+
+    Args:
+        path: The folder to write. Missing parents are created.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    signals.unwind()
+    path = Path(path)
+    partial, old = (path.with_name(f".{path.name}{end}") for end in (_PARTIAL, _OLD))
+    with writing(path):
+        make_folder(path.parent)
+        for rest in (partial, old):  # of a process that was killed
+            shutil.rmtree(rest, ignore_errors=True)
+        try:
+            partial.mkdir()
+            yield partial
+            if path.exists():
+                os.replace(path, old)
+            os.replace(partial, path)
+        finally:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            for rest in (partial, old):
+                shutil.rmtree(rest, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -134,15 +166,16 @@ def remove_partial_files(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike, content: Any) -> None:
+def write_json(path: str | os.PathLike, content: Any, indent: int | None = 2) -> None:
     """Write a JSON file as a whole or not at all.
 
     Args:
         path: The file to write.
         content: JSON values.
+        indent: Number of spaces per level. None writes one line.
     """
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.write_text(json.dumps(content, indent=indent) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

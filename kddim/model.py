@@ -15,6 +15,7 @@ from kddim.networks.rematerialization import RematerializedNetwork
 from kddim.objective import Regression
 from kddim.plots import show_images
 from kddim.power_tracking import PowerAverages
+from kddim.registry import load_object
 
 
 @keras.saving.register_keras_serializable(package="kddim")
@@ -124,6 +125,34 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         self.validation_seed_generator = keras.random.SeedGenerator(keras_seed or 0)
         self.noise_loss_tracker = keras.metrics.Mean(name="n_loss")
         self.image_loss_tracker = keras.metrics.Mean(name="i_loss")
+
+    @classmethod
+    def from_preset(cls, preset: Any, *, dtype: Any = None, **options: Any) -> "DiffusionModel":
+        """Return a trained model, ready for `generate` and for `fit`.
+
+        Both networks start with the averaged weights, the normaliser has the statistics of the
+        data that the model was trained on, and the model is compiled with the default optimiser.
+        To train on other images, adapt the normaliser to them first.
+
+        Args:
+            preset: Name of a preset (`kddim.presets.names()`), path of a folder that
+                `kddim.presets.pack` wrote, of a run folder or of a `.keras` file, or address
+                "hf://user/repo" on the Hugging Face hub. A path that holds a model wins over the
+                name of a preset.
+            dtype: Dtype policy of the network, such as "mixed_bfloat16". None is Keras' global
+                policy for a preset, and the saved policy for a run or a `.keras` file.
+            **options: Other arguments of the constructor that do not change the network:
+                `ema`, `loss_type`, `remat`, `seed` and `name`.
+
+        Raises:
+            ValueError: If there is no such preset, if it is damaged, or if an option is unknown.
+
+        Example:
+            >>> kddim.DiffusionModel.from_preset("flowers").generate(16, seed=0)
+        """
+        # Presets know run folders, and these know this class.
+        load = load_object("kddim.presets.loading.from_preset")
+        return load(cls, preset, dtype, **options)
 
     @Denoiser.trainable.setter
     def trainable(self, value: bool) -> None:

@@ -6,6 +6,8 @@ claims is therefore compared with what it holds: a network cannot need more byte
 weights in the file have, and a data set cannot have more values than are stored.
 """
 
+import contextlib
+import copy
 import io
 import json
 import math
@@ -21,7 +23,7 @@ import numpy as np
 
 from kddim.backend import to_numpy
 from kddim.budget import check_memory, size_in_words
-from kddim.checks import check_image_size
+from kddim.checks import check_image_size, reason_of
 from kddim.model import DiffusionModel
 from kddim.networks.residual_unet import check_structure
 from kddim.networks.sizes import count_values, variable_bytes
@@ -38,8 +40,26 @@ _NETWORKS = 2  # a file holds the network and its average
 _STRUCTURE = ("image_size", "widths", "block_depth", "channels")
 
 
-def check_model_file(path: Path) -> None:
-    """Raise unless Keras can load a file without absurd memory and without running code.
+@contextlib.contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Raise every error of the block as a ValueError that names a `.keras` file.
+
+    Args:
+        file: File that the block reads. Damaged files make zipfile, h5py and Keras raise anything.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"Expected a .keras file of a kddim model. Received: {file}, which cannot be "
+            f"loaded ({reason_of(error)})"
+        ) from error
+
+
+def check_model_file(path: Path) -> dict[str, Any]:
+    """Return the arguments of the model in a file, if Keras can load it safely.
+
+    Safely means without absurd memory and without running code.
 
     Args:
         path: A `.keras` file.
@@ -53,7 +73,7 @@ def check_model_file(path: Path) -> None:
         _check_members(archive, path.stat().st_size)
         config = _read_config(archive)
         weights = archive.getinfo(WEIGHTS).file_size
-        needed = _NETWORKS * _network_bytes(config)
+        needed = _NETWORKS * network_bytes(config)
         if needed > weights:
             raise ValueError(
                 f"{CONFIG} claims networks of {size_in_words(needed)}, and the file holds weights "
@@ -62,6 +82,7 @@ def check_model_file(path: Path) -> None:
         # Keras holds the file of weights in memory while it copies them to the networks.
         check_memory(weights + needed, f"the {size_in_words(weights)} of weights and the networks")
         _check_weights(archive.read(WEIGHTS))
+    return config
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
@@ -112,10 +133,17 @@ def _read_config(archive: zipfile.ZipFile) -> dict[str, Any]:
     return config
 
 
-def _network_bytes(config: dict[str, Any]) -> int:
+def network_bytes(config: dict[str, Any]) -> int:
     """Return the number of bytes of the variables of the network that arguments describe.
 
-    Subclasses may have other arguments. Their network is then unknown, and counts 0.
+    Nothing of that size is allocated. Subclasses may have other arguments. Their network is then
+    unknown, and counts 0.
+
+    Args:
+        config: Arguments of a `DiffusionModel`, serialised.
+
+    Raises:
+        ValueError: If they describe no network, or one that does not fit in the free memory.
     """
     if config.get("network") is not None:
         return _custom_bytes(config["network"])
@@ -141,7 +169,9 @@ def _custom_bytes(network: Any) -> int:
         try:
             with keras.StatelessScope(initialize_variables=False):
                 model = keras.saving.deserialize_keras_object(
-                    network, {k: v for k, v in known.items() if v is not None}, safe_mode=True
+                    copy.deepcopy(network),
+                    {k: v for k, v in known.items() if v is not None},
+                    safe_mode=True,
                 )
                 found.append(variable_bytes(model))
         except Exception as error:

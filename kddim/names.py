@@ -1,9 +1,9 @@
-"""Names of samplers, schedules and feature encoders, and the objects that they stand for.
+"""Names of samplers, schedules, feature encoders and recipes, and the objects they stand for.
 
-Each entry maps a name to the dotted path of a class or function. This file imports nothing, so
-that the command line can list the names in its help without starting Keras. The modules named
-beside the tables read the same tables. To give a
-name to a new class, put the class into a file of its own and add one line here.
+Each entry maps a name to the dotted path of a class, a function or a table. This file imports
+nothing, so that the command line can list the names in its help without starting Keras. The
+modules named beside the tables read the same tables. To give a name to a new class, put the class
+into a file of its own and add one line here.
 """
 
 from collections.abc import Iterable
@@ -50,6 +50,12 @@ ENCODERS = {
     "mobilenet": "kddim.metrics.encoders.keras_mobilenet.mobilenet_encoder",
     "pt_inception": "kddim.metrics.encoders.fidelity_inception.pt_inception_encoder",
     "auto": "kddim.metrics.encoders.lookup.automatic_encoder",
+}
+
+# Settings of `kddim train --preset NAME`, by their names in `kddim.settings.Settings`.
+RECIPES = {
+    "example": "kddim.presets.recipes.EXAMPLE",
+    "fast": "kddim.presets.recipes.FAST",
 }
 
 

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 
 from kddim import run_state
-from kddim.checks import is_integer, reason_of
+from kddim.checks import is_integer
 from kddim.files import check_output, read_json
 from kddim.model import DiffusionModel
-from kddim.model_files import check_model_file, describe_non_finite
+from kddim.model_files import check_model_file, describe_non_finite, explained
 from kddim.networks import describe_network
 
 log = logging.getLogger("kddim")
@@ -120,14 +120,9 @@ def read_model(path: str | os.PathLike) -> DiffusionModel:
             holds another model.
     """
     file = model_path(path)
-    try:
+    with explained(file):
         check_model_file(file)
         return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # damaged files make zipfile, h5py and Keras raise anything
-        raise ValueError(
-            f"Expected a .keras file of a kddim model. Received: {file}, which cannot be "
-            f"loaded ({reason_of(error)})"
-        ) from error
 
 
 def with_dtype(model: DiffusionModel, dtype: str) -> DiffusionModel:
@@ -194,14 +189,26 @@ def loading_of(path: str | os.PathLike) -> dict[str, Any]:
             "seed 0), which may differ from the split of the training",
             *(CONFIG, model_path(path)),
         )
-    training = (config or {}).get("training", {})
+    return loading_from((config or {}).get("training", {}), model_path(path).with_name(CONFIG))
+
+
+def loading_from(training: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return how data was split, as arguments of `kddim.evaluation.make_reference`.
+
+    Args:
+        training: Settings of a run.
+        file: File that they are from, for the error message.
+
+    Raises:
+        ValueError: If one of these settings is out of range.
+    """
     share, limit = training.get("validation_split", 0.2), training.get("limit")
     seed = training.get("seed", 0)
     valid = isinstance(share, float) and 0.0 < share < 1.0 and is_integer(seed)
     if not valid or not (limit is None or (is_integer(limit) and limit > 0)):
         raise ValueError(
             "Expected a validation_split in (0, 1), an integer seed, and a limit of at least 1 or "
-            f"null in {model_path(path).with_name(CONFIG)}. Received: validation_split={share!r}, "
+            f"null in {file}. Received: validation_split={share!r}, "
             f"seed={seed!r}, limit={limit!r}. Repair the file."
         )
     return {"validation_split": share, "limit": limit, "data_seed": seed}
@@ -224,12 +231,17 @@ def describe(path: str | os.PathLike) -> dict[str, str]:
     found = run_state.describe_state(run) if run else {}
     if run and not (run.folder / MODEL).exists():
         found["file"] = f"no {MODEL} yet"
-        return found | _describe_training(run.config)
+        return found | describe_training(run.config)
     return found | _describe_model(path) | _describe_config(path)
 
 
 def _describe_model(path: str | os.PathLike) -> dict[str, str]:
-    file, model = model_path(path), read_model(path)
+    file = model_path(path)
+    return {"file": f"{file} ({file.stat().st_size / 1e6:.1f} MB)"} | model_lines(read_model(file))
+
+
+def model_lines(model: DiffusionModel) -> dict[str, str]:
+    """Return a description of a model, as lines of text by name."""
     height, width, channels = model.image_shape
     mean = np.asarray(model.normalizer.adapt_mean)
     with np.errstate(invalid="ignore"):
@@ -238,7 +250,6 @@ def _describe_model(path: str | os.PathLike) -> dict[str, str]:
     if model.has_custom_network:
         network = f"custom: {describe_network(model.network)}"
     found = {
-        "file": f"{file} ({file.stat().st_size / 1e6:.1f} MB)",
         "images": f"{height}x{width}, {channels} channels",
         "network": network,
         "parameters": f"{model.network.count_params():,}",
@@ -256,13 +267,17 @@ def _describe_model(path: str | os.PathLike) -> dict[str, str]:
 def _describe_config(path: str | os.PathLike) -> dict[str, str]:
     """Return the settings, the KID and the versions of a run, as lines of text by name."""
     try:
-        return _describe_training(read_config(path) or {})
+        return describe_training(read_config(path) or {})
     except ValueError as error:
         return {"run": str(error)}
 
 
-def _describe_training(config: dict[str, Any]) -> dict[str, str]:
-    """Return the lines of a run's settings, KID and versions. What is no dictionary is left out."""
+def describe_training(config: dict[str, Any]) -> dict[str, str]:
+    """Return the lines of a run's settings, KID and versions. What is no dictionary is left out.
+
+    Args:
+        config: Content of `config.json`.
+    """
     parts = (
         ("training", "training"),
         ("kid", "KID"),

@@ -61,6 +61,13 @@ def test_the_first_snippets_of_the_readme_train_save_and_load(tmp_path):
     np.testing.assert_allclose(loaded, images, atol=1e-4)
 
 
+def test_the_snippets_about_presets_train_pack_and_load(tmp_path):
+    code = "\n".join(code_of(ROOT / "docs" / "presets.md"))
+    run_offline(code + "import numpy; numpy.save('images', model.generate(2, 2, seed=0))", tmp_path)
+    assert np.load(tmp_path / "images.npy").shape == (2, 8, 8, 1)
+    assert "CC BY 4.0" in (tmp_path / "presets" / "digits" / "card.md").read_text()
+
+
 def test_the_python_code_of_every_document_compiles():
     for document in DOCUMENTS:
         for block in code_of(document):

@@ -16,6 +16,7 @@ from kddim.cli.evaluate import evaluate
 from kddim.cli.experiments import consistency, interpolate, reconstruct
 from kddim.cli.generate import generate
 from kddim.cli.info import info
+from kddim.cli.presets import presets
 from kddim.cli.stats import stats
 from kddim.cli.sweep import sweep
 from kddim.cli.train import train
@@ -49,7 +50,7 @@ def app() -> None:
 
 
 EXPERIMENTS = (sweep, consistency, interpolate, reconstruct)
-for _command in (train, ema, generate, evaluate, stats, compare, *EXPERIMENTS, info):
+for _command in (train, ema, generate, evaluate, stats, compare, *EXPERIMENTS, info, presets):
     app.add_command(_command)
 
 

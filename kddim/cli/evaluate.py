@@ -32,8 +32,9 @@ def evaluate(model, dtype, output, overwrite, neighbours, **options):
       kddim evaluate runs/mine ~/pictures --metric kid,fid,prdc --output score.json
       kddim evaluate runs/mine ~/pictures --protocol standard --neighbours sheet.png
     """
-    from kddim import runs
+    from kddim import presets
     from kddim.evaluation import evaluate
+    from kddim.presets.loading import loading_of
     from kddim.samplers.parse import make_sampler
 
     reserve_file(output, overwrite)
@@ -42,10 +43,10 @@ def evaluate(model, dtype, output, overwrite, neighbours, **options):
     reserve_file(neighbours, overwrite)
     options["sampler"] = make_sampler(options["sampler"], options.pop("eta"))
     result = evaluate(
-        runs.load_model(model, dtype),
+        presets.load_model(model, dtype),
         verbose=interactive(),
         neighbours=neighbours,
-        **runs.loading_of(model),
+        **loading_of(model),
         **options,
     )
     report_scores(result, output)

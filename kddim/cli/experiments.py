@@ -76,13 +76,13 @@ def reconstruct(source, num_images, split, **options):
     Example:
       kddim reconstruct runs/digits digits --steps 10,100,1000
     """
-    from kddim import runs
     from kddim.evaluation import real_images
     from kddim.experiments import Reconstruction
     from kddim.experiments.base import check_several_steps
+    from kddim.presets.loading import loading_of
 
     check_several_steps(options["steps"])  # before real images are decoded
-    real = {"split": split, "num_images": num_images} | runs.loading_of(options["model"])
+    real = {"split": split, "num_images": num_images} | loading_of(options["model"])
 
     def make(model, **settings):
         images = real_images(source, model.image_shape, **real)

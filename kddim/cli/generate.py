@@ -1,5 +1,7 @@
 """Verb `kddim generate`."""
 
+from pathlib import Path
+
 import click
 
 from kddim.cli import options as shared
@@ -7,14 +9,17 @@ from kddim.cli import options as shared
 
 @click.command()
 @shared.MODEL
-@click.option("--output", "-o", required=True, type=shared.PATH, help="A folder, a .png file (a grid) or a .npz file. With --animate, a folder, a .gif or a .webp file.")  # fmt: skip
+@click.option("--output", "-o", type=shared.PATH, help="A folder, a .png file (a grid) or a .npz file. With --animate, a folder, a .gif or a .webp file.  [default: MODEL.png, with --animate MODEL.gif, in the working directory]")  # fmt: skip
 @shared.OVERWRITE
 @click.option("--num-images", "-n", type=int, default=18, help="Number of images.")  # fmt: skip
 @click.option("--animate", is_flag=True, help="Show the steps of the first 8 images: noisy images above, predicted images below.")  # fmt: skip
 @shared.sampler_options
 @shared.model_runtime
 def generate(output, overwrite, animate, **options):
-    """Generate images with MODEL, a .keras file or a run folder.
+    """Generate images with MODEL.
+
+    MODEL is a .keras file, a run folder, or a preset: its name (kddim presets lists them), its
+    folder or hf://user/repo.
 
     A folder receives one PNG file per image (00000.png, 00001.png ...) and grid.png. A .npz
     file receives a uint8 array "images". If the command is interrupted, run it again to
@@ -22,6 +27,7 @@ def generate(output, overwrite, animate, **options):
 
     \b
     Examples:
+      kddim generate flowers -n 40
       kddim generate runs/digits --output digits.png
       kddim generate runs/digits -n 1000 --diffusion-steps 50 --eta 1 --output samples
       kddim generate runs/digits --animate --output digits.gif
@@ -31,7 +37,9 @@ def generate(output, overwrite, animate, **options):
     from kddim.experiments.unfinished import prepare
     from kddim.files import check_output
     from kddim.locks import output_lock
+    from kddim.presets.places import stem_of
 
+    output = output or Path(stem_of(options["model"]) + (".gif" if animate else ".png"))
     only_animation = animate and output.suffix.lower() in Animation.products
     if animate and not only_animation and output.suffix.lower() in (".png", ".npz"):
         raise ValueError(

@@ -19,7 +19,9 @@ PICTURE = Path("comparison.png")
 @shared.ignored_dtype
 @shared.ignored_seed
 def info(models, output, overwrite):
-    """Describe MODEL, a .keras file or a run folder, and how it was trained.
+    """Describe MODEL, and how it was trained.
+
+    MODEL is a .keras file, a run folder, or a preset: its name, its folder or hf://user/repo.
 
     A run folder has a state as well: how far the run is, how to go on with it, its speed, the
     time left and its best KID. Several run folders are compared: the settings that differ, and
@@ -28,15 +30,16 @@ def info(models, output, overwrite):
     \b
     Examples:
       kddim info runs/digits
+      kddim info flowers
       kddim info runs/digits runs/wider --output wider.png
     """
     if len(models) > 1:
         return _compare(models, output or PICTURE, overwrite)
     if output:
         raise click.UsageError("Expected several runs for --output. Received: one")
-    from kddim import runs
+    from kddim.presets.description import describe
 
-    for key, value in runs.describe(models[0]).items():
+    for key, value in describe(models[0]).items():
         click.echo(f"{key + ':':<20} {value}")
     return None
 

@@ -74,6 +74,7 @@ model_runtime = group(
 # Options that every verb accepts, even if they do not change its result.
 ignored_dtype = click.option("--dtype", type=DTYPES, hidden=True, expose_value=False)
 ignored_seed = click.option("--seed", type=int, hidden=True, expose_value=False)
+ignored_backend = click.option("--backend", type=click.Choice(settings.BACKENDS), hidden=True, expose_value=False)
 
 generation_options = group(
     click.option("--schedule", help=f"Noise schedule to sample on: {SCHEDULE_HELP}  [default: the schedule of training]"),
@@ -127,16 +128,24 @@ def run_experiment(
     Returns:
         `(experiment, path, rows)`: the experiment, the path of its output, and its rows.
     """
-    from kddim import runs
+    from kddim import presets
     from kddim.locks import output_lock
     from kddim.samplers.parse import make_sampler
 
     if "sampler" in options:
         options["sampler"] = make_sampler(options["sampler"], options.pop("eta", None))
-    path = Path(model)
-    beside = path.with_name(f"{path.stem.replace('.', '_')}_{name}")
-    target = output or (path / name if path.is_dir() else beside)
+    target = output or _beside(model, name)
     with output_lock(target):
-        experiment = make(model=runs.load_model(model, dtype), **options)
+        experiment = make(model=presets.load_model(model, dtype), **options)
         rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
     return experiment, target, rows
+
+
+def _beside(model: str, name: str) -> Path:
+    """Return the folder for the results of an experiment, near the model."""
+    from kddim.presets.places import locate, stem_of
+
+    path = Path(model)
+    if locate(model).is_local:
+        return path / name if path.is_dir() else path.with_name(f"{stem_of(path)}_{name}")
+    return Path(f"{stem_of(model)}_{name}")

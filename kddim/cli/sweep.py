@@ -31,11 +31,11 @@ def sweep(source, eta, times, samplers, **options):
       kddim sweep runs/digits digits --steps 10,20,50 --eta 0,0.5,1,large
       kddim sweep runs/digits digits --steps 5 --sampler heun --sampler dpm_solver_pp:order=2
     """
-    from kddim import runs
     from kddim.checks import MOST_IMAGES, check_count
     from kddim.evaluation import check_metrics, make_reference
     from kddim.experiments import Sweep, samplers_of_etas
     from kddim.experiments.base import check_several_steps
+    from kddim.presets.loading import loading_of
     from kddim.samplers.parse import make_sampler
 
     etas = eta or (() if samplers else (0.0, 0.5, 1.0))
@@ -46,7 +46,7 @@ def sweep(source, eta, times, samplers, **options):
     check_count("num_images", options["num_images"], 4, MOST_IMAGES)
     check_count("batch_size", options["batch_size"], 1, MOST_IMAGES)
     only_real = ("split", "encoder", "weights", "protocol", "use_cache")
-    real = {name: options.pop(name) for name in only_real} | runs.loading_of(options["model"])
+    real = {name: options.pop(name) for name in only_real} | loading_of(options["model"])
     real |= {name: options[name] for name in ("num_images", "batch_size")}
 
     def make(model, **settings):

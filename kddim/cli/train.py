@@ -9,6 +9,7 @@ import click
 from kddim.cli.repeat import choose_backend, report_differences
 from kddim.cli.runtime import start_keras
 from kddim.cli.train_options import given_settings, name_on_command_line, train_options
+from kddim.presets import recipe
 from kddim.settings import RunSettings, read_settings, validate
 
 # What may stand beside --resume. All else is as the run began.
@@ -32,6 +33,7 @@ def train(context, config, overwrite, dry_run, resume, **options):
     Examples:
       kddim train digits --output runs/digits
       kddim train ~/pictures --image-size 64 --epochs 100 --output runs/mine
+      kddim train ~/pictures --preset fast --output runs/mine
       kddim train --config runs/mine/config.json --output runs/again
       kddim train --resume runs/mine
     """
@@ -41,15 +43,21 @@ def train(context, config, overwrite, dry_run, resume, **options):
         return
     given = {name: value for name, value in given.items() if name in ("source", *options)}
     file = None if config is None else read_settings(config)
-    settings = (file.values if file else {}) | validate(RunSettings, given)
+    chosen = (file.values if file else {}) | validate(RunSettings, given)
+    preset = chosen.get("preset")
+    settings = (recipe(preset) if preset else {}) | chosen
     output = settings.pop("output", None)
     if output is None and not dry_run:
         raise click.MissingParameter(ctx=context, param=_parameter(context, "output"))
     start_keras(choose_backend(file, given))
     settings.pop("backend", None)
     report_differences(file, settings)
+    by_init = _settings_of_init(settings.get("init"), chosen)
+    sources = {name: f"preset {preset}" for name in settings if name not in chosen}
+    sources |= {name: f"init {settings['init']}" for name in by_init if name not in chosen}
+    settings |= by_init
     if dry_run:
-        _describe(settings, output, overwrite)
+        _describe(settings, output, overwrite, sources)
     else:
         _train(settings, output, overwrite, context.find_root().obj)
 
@@ -58,8 +66,9 @@ def _train(settings: dict[str, Any], output: str, overwrite: bool, typed: Any) -
     from kddim.training import train
 
     command = None if typed is None else shlex.join(["kddim", *map(str, typed)])
+    preset = settings.pop("preset", None)
     config = _configure(settings)
-    run = train(config, output, overwrite=overwrite, command=command)
+    run = train(config, output, overwrite=overwrite, command=command, preset=preset)
     _say_where(run)
 
 
@@ -73,14 +82,31 @@ def _configure(settings: dict[str, Any]) -> Any:
     return TrainingConfig(**settings)
 
 
-def _describe(settings: dict[str, Any], output: str | None, overwrite: bool) -> None:
+def _settings_of_init(init: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the model that a run starts from. Chosen ones must agree."""
+    if init is None:
+        return {}
+    from kddim.training.starting import check_agreement, network_settings
+
+    found = network_settings(init)
+    check_agreement(init, found, chosen)
+    return found
+
+
+def _describe(
+    settings: dict[str, Any], output: str | None, overwrite: bool, sources: dict[str, str]
+) -> None:
+    """Print a dry run, with the sources of settings that the user did not choose."""
     from kddim import runs
     from kddim.training import describe_run, lines_of
 
     if output is not None:
         runs.check_run_output(output, overwrite)
-    for name, value in lines_of(describe_run(_configure(settings))).items():
-        click.echo(f"{name + ':':<28} {value}")
+    preset = settings.pop("preset", None)
+    lines = ({"preset": preset} if preset else {}) | lines_of(describe_run(_configure(settings)))
+    for name, value in lines.items():
+        origin = f"  ({sources[name]})" if name in sources else ""
+        click.echo(f"{name + ':':<28} {value}{origin}")
 
 
 def _resume(folder: Path, given: dict[str, Any]) -> None:

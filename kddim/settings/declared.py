@@ -10,7 +10,14 @@ import dataclasses
 import textwrap
 from typing import Annotated, Any, Literal, get_args
 
-from kddim.names import ENCODERS, SCHEDULES, TIME_DISTRIBUTIONS, WEIGHTINGS, join_names
+from kddim.names import (
+    ENCODERS,
+    RECIPES,
+    SCHEDULES,
+    TIME_DISTRIBUTIONS,
+    WEIGHTINGS,
+    join_names,
+)
 from kddim.predictions import PREDICTION_TYPES
 from kddim.settings.kinds import (
     BatchSize,
@@ -75,6 +82,7 @@ class Settings:
     patch_size: PatchSize = setting(1, "Side of the patches that the UNet sees as one pixel: 2 pays for wider levels in the same time.")
     attention_levels: tuple[Level, ...] = setting((), "Levels with self-attention, such as 2,3. Level 0 is the finest.", unset="none")
     normalization: Annotated[str, OneOf("normalization", NORMALIZATIONS)] = setting("batch", "Normalisation layers: batch, or group for small batches.")
+    init: Path | None = setting(None, "Preset, run, .keras file or hf://user/repo to start from: its averaged weights, and its network.", unset="random weights")
     batch_size: BatchSize = setting(64, "Number of images per step.")
     epochs: Count | None = setting(None, "Number of epochs.")
     steps_per_epoch: Count | None = setting(None, "Number of steps per epoch.", unset="`repeats` passes over the data")
@@ -115,6 +123,7 @@ class RunSettings(Settings):
 
     output: Path | None = setting(None, "Run folder to create.", flags=("-o",), unset="required")
     backend: Backend | None = setting(None, "Framework that computes.", unset="Keras' own choice, such as KERAS_BACKEND")
+    preset: Annotated[str, OneOf("preset", tuple(RECIPES))] | None = setting(None, f"Recipe, which sets what the command line and the file do not: {join_names(RECIPES)}.", unset="none")
     dtype: Dtype = setting("float32", "Precision of the network.")
 # fmt: on
 

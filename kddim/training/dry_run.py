@@ -17,6 +17,7 @@ from kddim.settings import text_of
 from kddim.training.build import build_model, kid_callback
 from kddim.training.config import ResolvedConfig, TrainingConfig
 from kddim.training.estimate import network_cost, training_memory
+from kddim.training.starting import take_over
 
 _TIMED_STEPS = 2  # after a first one, which compiles
 _GRID = 18 * 20  # images and steps of a grid of samples
@@ -43,7 +44,7 @@ def describe_run(config: TrainingConfig) -> dict[str, Any]:
     Raises:
         ValueError: If a setting or the data cannot be used.
     """
-    resolved = config.resolved()
+    resolved = take_over(config).resolved()
     keras.utils.set_random_seed(resolved.seed % 2**32)
     train_data, validation_data = data.load(**resolved.arguments_of(data.load))
     resolved = dataclasses.replace(resolved, channels=train_data.images.shape[3])

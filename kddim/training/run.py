@@ -21,6 +21,7 @@ from kddim.training import folder as files
 from kddim.training.build import build_model, kid_callback, size_of
 from kddim.training.config import ResolvedConfig, TrainingConfig
 from kddim.training.config_file import run_config
+from kddim.training.starting import initialise, take_over
 from kddim.training.state import StateCallback
 
 log = logging.getLogger("kddim")
@@ -33,6 +34,7 @@ def train(
     overwrite: bool = False,
     verbose: int | str = "auto",
     command: str | None = None,
+    preset: str | None = None,
 ) -> Path:
     """Train a model, and write a run folder.
 
@@ -45,6 +47,7 @@ def train(
             run has a model, and stays if the new run never gets one.
         verbose: 0 is silent. Any other value shows the progress of training.
         command: Command line as it was typed, for `config.json`. None for a run from Python.
+        preset: Name of the recipe that the settings began with, for `config.json`.
 
     Returns:
         Path of the run folder.
@@ -59,9 +62,10 @@ def train(
     """
     with output_lock(output):
         output = runs.check_run_output(output, overwrite)
-        run = _Run(config.resolved(), output, verbose)
+        run = _Run(take_over(config).resolved(), output, verbose)
+        run.begin()
         files.set_earlier_aside(output)
-        run.content = run.describe(command)
+        run.content = run.describe(command, preset)
         run.start(None)
     return output
 
@@ -136,6 +140,7 @@ class _Run:
         self.config = config
         self.content: dict[str, Any] = {}
         self.model = build_model(config, self.train_data)
+        self.init: dict[str, str] | None = None
         log.info(
             "%s: %d training and %d validation images of %s; %s parameters",
             *(config.source, len(self.train_data.images), len(self.validation_data.images)),
@@ -173,12 +178,18 @@ class _Run:
             found.append(callbacks.TrainingProgress(config.batch_size, limit))
         return [callback for callback in [*found, self.state, self.checkpoint] if callback]
 
-    def describe(self, command: str | None) -> dict[str, Any]:
+    def begin(self) -> None:
+        """Give the model the weights that the run begins with, if it has `init`."""
+        if self.config.init is not None:
+            self.init = initialise(self.model, self.config.init)
+
+    def describe(self, command: str | None, preset: str | None = None) -> dict[str, Any]:
         """Return the content of `config.json`."""
         described = run_config(
             self.config, self.model, self.train_data, self.validation_data, command
         )
-        return described | {"kid": None}
+        described["training"] |= {"preset": preset} if preset else {}
+        return described | {"kid": None} | ({"init": self.init} if self.init else {})
 
     def check_data(self) -> None:
         """Log a warning if the images are not those that the run began with."""
@@ -195,6 +206,9 @@ class _Run:
         if not self.checkpoint.folder.paths():
             log.info("%s holds no checkpoint yet: the run starts from its beginning", self.folder)
             SnapshotFolder(self.folder / runs.AVERAGES).forget(0)
+            self.begin()
+            if self.init != self.content.get("init"):
+                log.warning("%s changed since the run began", self.config.init)
             return None
         state = RunCheckpoint.restore(self.model, directory)
         log.info("going on from epoch %d, step %d", state.epoch + 1, state.step)
