@@ -18,6 +18,7 @@ from test_cli import NO_KERAS, kddim
 import kddim as package
 from kddim import names, presets, runs, training
 from kddim.cli import train as train_verb
+from kddim.data import ImageDataset
 from kddim.presets import catalogue, hub, packing, places
 from kddim.presets.weights import Weights, read_weights
 from kddim.settings import Settings, validate
@@ -81,9 +82,7 @@ def test_the_example_is_the_example():
 
 def test_the_example_builds_the_network_and_the_optimiser_of_the_example():
     config = TrainingConfig("oxford_flowers102", channels=3, **presets.recipe("example"))
-    model = build.build_model(
-        config.resolved(), kddim.data.ImageDataset(np.zeros((2, 64, 64, 3), "uint8"), 2)
-    )
+    model = build.build_model(config.resolved(), ImageDataset(np.zeros((2, 64, 64, 3), "uint8"), 2))
     example = reference_example.network(64, (32, 64, 96, 128), 2)
     assert [w.shape for w in model.network.weights] == [w.shape for w in example.weights]
     assert model.network.count_params() == 1_953_507
