@@ -18,6 +18,7 @@ from kddim.progress import duration
 
 CONFIG, STATE, HISTORY, SKIPPED = "config.json", "state.json", "history.csv", "skipped.txt"
 CHECKPOINTS = "checkpoints"
+PRESET = "weights.npz"  # the folder of a preset has a config.json too
 # A process on another host is taken for alive so many seconds after its last sign of life.
 SIGN_OF_LIFE_SECONDS = 900.0
 
@@ -125,8 +126,9 @@ def read_run(folder: str | os.PathLike) -> RunFiles:
 
 def is_run(path: str | os.PathLike) -> bool:
     """Return True for a folder that a training run has begun to write."""
-    names = (CONFIG, STATE, CHECKPOINTS)
-    return Path(path).is_dir() and any((Path(path) / name).exists() for name in names)
+    folder, names = Path(path), (CONFIG, STATE, CHECKPOINTS)
+    begun = folder.is_dir() and any((folder / name).exists() for name in names)
+    return begun and not (folder / PRESET).exists()
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

@@ -37,7 +37,8 @@ def check_run_output(path: str | os.PathLike, overwrite: bool) -> Path:
             run.
     """
     path = check_output(path, overwrite)
-    is_run = (path / CONFIG).is_file() or (path / EARLIER).is_dir()
+    begun = (path / CONFIG).is_file() or (path / EARLIER).is_dir()
+    is_run = begun and not (path / run_state.PRESET).exists()
     # Hidden files are those of a run that was killed while it started.
     if path.exists() and (not path.is_dir() or (_holds_visible_files(path) and not is_run)):
         raise ValueError(

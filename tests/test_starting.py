@@ -160,3 +160,12 @@ def test_a_run_that_is_resumed_before_its_first_checkpoint_starts_from_the_prese
     ):  # fmt: skip
         np.testing.assert_array_equal(one, other)
     assert "changed since" not in caplog.text
+
+
+def test_a_preset_is_no_run_to_resume_or_to_replace(tmp_path, capsys, digits):
+    before = sorted(digits.iterdir())
+    assert kddim("train", "--resume", digits) == 2
+    assert "Expected a run folder" in capsys.readouterr().err
+    assert kddim("train", "digits", "-o", digits, "--overwrite") == 2
+    assert "Expected a run folder to overwrite" in capsys.readouterr().err
+    assert sorted(digits.iterdir()) == before

@@ -50,6 +50,8 @@ def locate(model: str | os.PathLike) -> Place:
         return Place(folder, is_preset(folder), is_local=False)
     path, known = Path(text), names()
     if text not in known:
+        if not text:
+            raise ValueError(_unknown("empty text", known))
         if not os.path.lexists(path) and path.suffix != ".keras" and len(path.parts) < 2:
             raise ValueError(_unknown(text, known))
         return Place(path, is_preset(path))

@@ -15,6 +15,7 @@ from kddim.callbacks.health import DivergenceError
 from kddim.callbacks.tracking import trackers
 from kddim.files import read_json, write_json
 from kddim.locks import output_lock
+from kddim.run_state import is_run
 from kddim.signals import Interrupted
 from kddim.snapshots import SnapshotFolder
 from kddim.training import folder as files
@@ -97,7 +98,7 @@ def resume(
         >>> resume("runs/digits")
     """
     folder = Path(folder)
-    if not (folder / runs.CONFIG).is_file():
+    if not (folder / runs.CONFIG).is_file() or not is_run(folder):
         raise ValueError(
             f"Expected a run folder, which holds {runs.CONFIG}. Received: {folder}. Start a run "
             "with kddim train SOURCE --output FOLDER."
