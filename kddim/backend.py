@@ -5,6 +5,7 @@ functions of this module. Keras chooses the framework (`KERAS_BACKEND`).
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -89,8 +90,15 @@ def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:
     # 0.21 s instead of 0.27 s per forward pass of 16 images of 64x64 pixels on 2 cores.
     return tf.function(
         tf.autograph.experimental.do_not_convert(function),
-        jit_compile=bool(tf.config.list_physical_devices("GPU")),
+        jit_compile=_has_gpu(),
     )
+
+
+def _has_gpu() -> bool:
+    """Return True if TensorFlow has a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _compile_jax(function: Callable, variables: list) -> Callable:
@@ -144,6 +152,98 @@ def _convolve_torch(images: Any, kernel: Any, bias: Any) -> Any:
     kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
     result = torch.nn.functional.conv2d(images, kernel, bias, padding="same")
     return result.permute(0, 2, 3, 1)
+
+
+def swish(x: Any) -> Any:
+    """Return `x * sigmoid(x)`, with a gradient that reads the memory once.
+
+    On a CPU, TensorFlow computes the gradient in six operations, each of which reads and writes
+    a whole tensor. XLA computes it in one loop: 3 ms instead of 13 for 16 images of 64x64 pixels
+    and 32 channels in bfloat16, and 3 ms instead of 7 in float32.
+
+    Args:
+        x: Tensor of floats.
+
+    Returns:
+        Tensor of the same shape and dtype.
+    """
+    if keras.backend.backend() == "tensorflow" and not _has_gpu():
+        return _swish_of_tensorflow()(x)
+    return keras.activations.silu(x)
+
+
+@functools.cache
+def _swish_of_tensorflow() -> Callable:
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+    def gradient(x, upstream):
+        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+        number, share = tf.cast(x, wide), tf.sigmoid(tf.cast(x, wide))
+        slope = share * (1.0 + number * (1.0 - share))
+        return tf.cast(tf.cast(upstream, wide) * slope, x.dtype)
+
+    @tf.custom_gradient
+    def swish_of(x):
+        return x * tf.sigmoid(x), lambda upstream: gradient(x, upstream)
+
+    return swish_of
+
+
+def normalize_batch(images: Any, scale: Any, offset: Any, epsilon: float) -> tuple | None:
+    """Normalise images by the statistics of their batch, in one operation of TensorFlow.
+
+    Statistics are float32 for images in half precision, too. Keras computes them with separate
+    operations, each of which reads or writes a float32 copy of the images.
+
+    Args:
+        images: Tensor `(batch, height, width, channels)`.
+        scale: Tensor `(channels,)`, or None for ones.
+        offset: Tensor `(channels,)`, or None for zeros.
+        epsilon: Number that is added to the variances.
+
+    Returns:
+        Normalised images, means and variances. None if the backend has no such operation for
+        these arguments: it is for another framework, dtype or rank, or `epsilon` is below
+        what CUDA accepts.
+    """
+    if keras.backend.backend() != "tensorflow" or len(images.shape) != 4 or epsilon < 1.001e-5:
+        return None
+    import tensorflow as tf
+
+    channels = images.shape[-1]
+    if images.dtype not in (tf.float16, tf.bfloat16, tf.float32) or channels is None:
+        return None
+    scale = tf.ones(channels) if scale is None else tf.cast(scale, tf.float32)
+    offset = tf.zeros(channels) if offset is None else tf.cast(offset, tf.float32)
+    normalized, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        images, scale, offset, epsilon=epsilon
+    )
+    # The operation returns the unbiased estimate, which divides by one number less.
+    count = tf.cast(tf.size(images) // channels, tf.float32)
+    return normalized, mean, variance * ((count - 1.0) / count)
+
+
+def upsample(images: Any, factors: tuple[int, int]) -> Any:
+    """Enlarge images by bilinear interpolation.
+
+    For half precision with TensorFlow, Keras limits the result to the range of its dtype. The
+    result is an average, so that the limits only cost time.
+
+    Args:
+        images: Tensor `(batch, height, width, channels)`.
+        factors: Numbers of new rows and columns per row and column.
+
+    Returns:
+        Tensor `(batch, factors[0] * height, factors[1] * width, channels)` of the same dtype.
+    """
+    height, width = keras.ops.shape(images)[1:3]
+    size = (height * factors[0], width * factors[1])
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.cast(tf.image.resize(images, size), images.dtype)
+    return keras.ops.image.resize(images, size, "bilinear", data_format="channels_last")
 
 
 def add_and_activate(parts: list[Any], activation: Callable | None) -> Any:
@@ -206,40 +306,6 @@ def update_after_train_step(model: keras.Model, result: Any, update: Callable[[]
         update()
     non_trainable = [scope.get_current_value(v) for v in model.non_trainable_variables]
     return logs, (trainable, non_trainable, *others)
-
-
-class PassedSteps:
-    """A training function whose first steps read their batches and compute nothing.
-
-    A training that was stopped within an epoch goes on with it: Keras counts the steps of the
-    epoch and reads its batches from the beginning.
-
-    Args:
-        model: Compiled model whose `train_function` is wrapped.
-        steps: Number of steps to pass over.
-
-    Attributes:
-        function: The wrapped function.
-        left: Number of steps to pass over that are left.
-    """
-
-    def __init__(self, model: keras.Model, steps: int):
-        self.function = model.train_function
-        self.left = steps
-        self._executed = model.steps_per_execution
-        self._logs = {key: float(value) for key, value in model.get_metrics_result().items()}
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Return the logs, with JAX also the state, as the wrapped function does."""
-        if not self.left:
-            return self.function(*arguments)
-        self.left = max(0, self.left - self._executed)
-        if keras.backend.backend() != "torch":  # these functions read their batches themselves
-            for _ in range(self._executed):
-                next(arguments[-1])
-        if keras.backend.backend() == "jax":
-            return self._logs, arguments[0]
-        return self._logs
 
 
 def global_norm(tensors: Sequence[Any]) -> Any:

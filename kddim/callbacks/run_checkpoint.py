@@ -12,11 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kddim import backend
 from kddim.backend import to_numpy
 from kddim.callbacks.states import random_state, set_random_state, set_states, states_of
 from kddim.checkpoints import CheckpointFolder, RunState, restore_variables, scalars_of
 from kddim.checks import check_count
+from kddim.passed_steps import PassedSteps
 from kddim.signals import Handlers, Interrupted
 
 log = logging.getLogger("kddim")
@@ -188,14 +188,14 @@ class RunCheckpoint(keras.callbacks.Callback):
             model = self.model
             for variable, value in zip(model.metrics_variables, state.metrics):
                 variable.assign(value)
-            model.train_function = backend.PassedSteps(model, state.step)
+            model.train_function = PassedSteps(model, state.step)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self._in_batch = True
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         function = self._model.train_function
-        passing = isinstance(function, backend.PassedSteps)
+        passing = isinstance(function, PassedSteps)
         if not passing:
             self._steps += batch + 1 - self._step
         elif not function.left:
@@ -234,7 +234,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         self._handlers.remove()
         self._in_batch = True
         function = self._model and self._model.train_function
-        if isinstance(function, backend.PassedSteps):
+        if isinstance(function, PassedSteps):
             self._model.train_function = function.function
 
     def _act(self) -> None:

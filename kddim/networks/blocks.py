@@ -6,7 +6,7 @@ from typing import Any
 from keras import layers
 
 from kddim.checks import check_choice
-from kddim.networks.layers import Conv2D, SpatialAttention
+from kddim.networks.layers import BatchNormalization, Conv2D, SpatialAttention
 
 NORMALIZATIONS = ("batch", "group")
 
@@ -84,7 +84,7 @@ def normalize(x: Any, normalization: str, name: str | None = None) -> Any:
         name: Name of the layer, or None.
     """
     if normalization == "batch":
-        return layers.BatchNormalization(center=False, scale=False, name=name)(x)
+        return BatchNormalization(center=False, scale=False, name=name)(x)
     groups = group_count(x.shape[-1])
     return layers.GroupNormalization(groups, center=False, scale=False, name=name)(x)
 

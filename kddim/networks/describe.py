@@ -22,7 +22,9 @@ def describe_network(network: keras.Model) -> str:
     """
     layers = network._flatten_layers(include_self=False)
     kinds = {type(layer) for layer in layers}
-    found = [network.name] + [words for kind, words in NORMALIZATIONS.items() if kind in kinds]
+    found = [network.name] + [
+        words for kind, words in NORMALIZATIONS.items() if any(issubclass(k, kind) for k in kinds)
+    ]
     attentions = [layer for layer in layers if isinstance(layer, SpatialAttention)]
     shapes = [layer.get_build_config()["input_shape"][0] for layer in attentions]
     sizes = dict.fromkeys(f"{height}x{width}" for _, height, width, _ in shapes)

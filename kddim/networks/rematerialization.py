@@ -15,7 +15,13 @@ import keras
 from keras import layers, ops
 
 from kddim.networks.graph import Call, Tensors, Users, by_id, calls_of, users_of
-from kddim.networks.layers import Conv2D, SinusoidalEmbedding, SpatialAttention
+from kddim.networks.layers import (
+    BatchNormalization,
+    Conv2D,
+    SinusoidalEmbedding,
+    SpatialAttention,
+    UpSampling2D,
+)
 
 # Layers that may be called twice: they draw no random numbers and change no state, except that
 # batch normalisation moves its averages.
@@ -33,9 +39,11 @@ REPEATABLE = (
     layers.Multiply,
     layers.Reshape,
     layers.UpSampling2D,
+    BatchNormalization,
     Conv2D,
     SinusoidalEmbedding,
     SpatialAttention,
+    UpSampling2D,
 )
 
 

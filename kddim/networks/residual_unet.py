@@ -14,7 +14,7 @@ from kddim.networks.blocks import (
     check_normalization,
     residual_block,
 )
-from kddim.networks.layers import Conv2D, SinusoidalEmbedding
+from kddim.networks.layers import Conv2D, SinusoidalEmbedding, UpSampling2D
 from kddim.networks.sizes import check_size
 
 
@@ -136,7 +136,7 @@ def _down_and_up(
     for _ in range(block_depth):
         x = block(x, num_levels - 1)
     for level in reversed(range(num_levels - 1)):
-        x = layers.UpSampling2D(size=2, interpolation="bilinear")(x)
+        x = UpSampling2D(size=2, interpolation="bilinear")(x)
         for _ in range(block_depth):
             x = layers.Concatenate()([x, skips.pop()])
             x = block(x, level)

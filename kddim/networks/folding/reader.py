@@ -13,6 +13,7 @@ from kddim.networks.folding.instructions import Convolution, LayerCall, Plan
 from kddim.networks.folding.kernels import Kernel
 from kddim.networks.folding.rule import (
     CONVOLUTIONS,
+    NORMALIZATIONS,
     conditional_tensors,
     image_shape,
     linear_calls,
@@ -69,7 +70,7 @@ class _Reader:
         readers: dict[Any, Callable[[Call], Sum]] = {
             **dict.fromkeys(CONVOLUTIONS, self._convolution),
             layers.Add: functools.partial(self._joined, sums.added),
-            layers.BatchNormalization: self._normalization,
+            **dict.fromkeys(NORMALIZATIONS, self._normalization),
             layers.Concatenate: functools.partial(self._joined, sums.concatenated),
             layers.UpSampling2D: self._upsampling,
         }

@@ -8,9 +8,10 @@ from keras import layers
 from kddim.networks.folding.kernels import Kernel
 from kddim.networks.folding.sums import Sum
 from kddim.networks.graph import Call, Users
-from kddim.networks.layers import Conv2D, is_plain
+from kddim.networks.layers import BatchNormalization, Conv2D, is_plain
 
 CONVOLUTIONS = (layers.Conv2D, Conv2D)
+NORMALIZATIONS = (layers.BatchNormalization, BatchNormalization)
 
 
 def linear_calls(calls: list[Call], users: Users, conditional: set[int]) -> set[int]:
@@ -96,7 +97,7 @@ def _is_taken_in(call: Call, readers: list[Call | None], conditional: set[int]) 
         return tiles and id(tensor) in conditional
     if type(layer) is layers.Concatenate:
         return layer.axis in (-1, 3) and _has_known_size(call.outputs[0])
-    if type(layer) is layers.BatchNormalization:
+    if type(layer) in NORMALIZATIONS:
         # The mean must be subtracted before a convolution of a narrower dtype rounds.
         dtypes = [reader.operation.compute_dtype for reader in readers if reader]
         return layer.axis in (-1, 3) and dtypes == [layer.compute_dtype]
