@@ -76,6 +76,7 @@ faults: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/speed.py
+	KERAS_BACKEND=tensorflow $(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/runs.py

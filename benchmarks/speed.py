@@ -38,6 +38,8 @@ CASES = {
     "bare training step, TensorFlow, batch 16": (TF, "bare_step"),
     "fit, bfloat16, TensorFlow, batch 16": (BF16, "fit"),
     "fit, remat, TensorFlow, batch 16": (TF, "fit 1"),
+    "convolutions forward and backward, batch 16": (TF, "training_convolutions"),
+    "convolutions forward and backward, bfloat16, batch 16": (BF16, "training_convolutions"),
     "batches of the data alone, batch 16": (TF, "batches"),
     "fit, JAX, batch 16": (JAX, "fit"),
     "fit, PyTorch, batch 16": (TORCH, "fit"),
@@ -150,6 +152,17 @@ def ratios(t: dict[str, float], others: dict[str, float]) -> list[tuple[str, flo
         ("fit, PyTorch / TensorFlow", fit / t["fit, PyTorch, batch 16"], ""),
         ("fit, remat / plain", fit / t["fit, remat, TensorFlow, batch 16"], ""),
         ("fit, bfloat16 / float32", fit / t["fit, bfloat16, TensorFlow, batch 16"], ""),
+        (
+            "fit / convolutions forward and backward",
+            t["convolutions forward and backward, batch 16"] / fit,
+            "0.90",
+        ),
+        (
+            "fit / convolutions forward and backward, bfloat16",
+            t["convolutions forward and backward, bfloat16, batch 16"]
+            / t["fit, bfloat16, TensorFlow, batch 16"],
+            "0.85",
+        ),
     ]
 
 
