@@ -18,7 +18,7 @@ from kddim import cli
 VERBS = sorted(cli.app.commands)
 # Values that work, for required parameters and for some others.
 VALUES = {
-    "source": ("digits",), "model": ("m.keras",), "models": ("m.keras",), "first": ("images.npz",), "second": ("images.npz",),
+    "source": ("digits",), "model": ("m.keras",), "run": ("runs/m",), "models": ("m.keras",), "first": ("images.npz",), "second": ("images.npz",),
     "output": ("new", "new.npz", "new.png", "new.json"), "num_images": ("3",),
     "diffusion_steps": ("2",), "steps": ("1,2",), "image_size": ("8", "8x16"), "seed": ("1",),
     "encoder": ("random_conv",), "kid_encoder": ("none", "random_conv"), "widths": ("4,8",),

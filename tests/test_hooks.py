@@ -168,7 +168,7 @@ def test_sampling_hears_lora_that_was_enabled_later(model):
     before = model.generate(1, 2, seed=0)
     layer = next(x for x in model.ema_network.layers if isinstance(x, keras.layers.Conv2D))
     layer.enable_lora(2)
-    np.testing.assert_allclose(model.generate(1, 2, seed=0), before, atol=1e-5)
+    np.testing.assert_allclose(model.generate(1, 2, seed=0), before, atol=5e-5)
     layer.lora_kernel_b.assign(layer.lora_kernel_b + 1.0)
     assert np.abs(model.generate(1, 2, seed=0) - before).max() > 1e-3
 

@@ -209,13 +209,14 @@ def test_sigmoid_ends_at_its_least_signal_rate():
 
 
 def test_noise_predictions_need_some_signal_at_time_1():
-    for cls in schedules.NAMES.values():
+    without = [schedules.SigmoidSchedule(min_signal_rate=0.0), schedules.FlowMatchingSchedule()]
+    for cls in set(schedules.NAMES.values()) - {schedules.FlowMatchingSchedule}:
         schedules.check_terminal_rate(cls(), "noise")
-    without = schedules.SigmoidSchedule(min_signal_rate=0.0)
-    for prediction_type in ("velocity", "image"):
-        schedules.check_terminal_rate(without, prediction_type)
-    with pytest.raises(ValueError, match=r"above zero.*SigmoidSchedule.*Use prediction_type="):
-        schedules.check_terminal_rate(without, "noise")
+    for schedule in without:
+        for prediction_type in ("velocity", "image", "flow"):
+            schedules.check_terminal_rate(schedule, prediction_type)
+        with pytest.raises(ValueError, match=r"above zero.*Schedule.*Use prediction_type="):
+            schedules.check_terminal_rate(schedule, "noise")
 
 
 class Backwards(schedules.Schedule):
