@@ -15,6 +15,7 @@ SAMPLERS = {
     "heun": "kddim.samplers.heun.Heun",
     "dpm_solver_pp": "kddim.samplers.dpm_solver.DPMSolverPP",
     "adams_bashforth": "kddim.samplers.adams_bashforth.AdamsBashforth",
+    "ipndm": "kddim.samplers.ipndm.IPNDM",
 }
 
 # Subclasses of `kddim.schedules.Schedule`.

@@ -14,10 +14,12 @@ from kddim.samplers.ddpm import DDPM
 from kddim.samplers.dpm_solver import DPMSolverPP
 from kddim.samplers.heun import Heun
 from kddim.samplers.inverse import DDIMInverse, inverse_of
+from kddim.samplers.ipndm import IPNDM
 
 __all__ = [
     "DDIM",
     "DDPM",
+    "IPNDM",
     "NAMES",
     "AdamsBashforth",
     "DDIMInverse",

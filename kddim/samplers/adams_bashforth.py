@@ -27,7 +27,8 @@ class AdamsBashforth(Multistep):
         order: Order of the method, 1 to 4. The first steps have a lower order. Orders 3 and 4
             need about ten steps. With fewer they extrapolate too far, especially with
             `times="log_snr"`.
-        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        times: "uniform", "quadratic", "log_snr", "karras", or `diffusion_steps + 1` decreasing
+            times.
         clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
 
     Raises:

@@ -65,8 +65,8 @@ class Sampler(registry.Configurable, abc.ABC):
     docs/extending.md adds one in one file.
 
     Args:
-        times: Time grid: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing
-            times in [0, 1].
+        times: Time grid: "uniform", "quadratic", "log_snr", "karras", or `diffusion_steps + 1`
+            decreasing times in [0, 1].
         clip: Range `(low, high)` to which predicted normalised images are clipped. The
             predicted noises are recomputed from the clipped images. None does not clip.
     """

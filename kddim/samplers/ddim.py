@@ -66,7 +66,8 @@ class DDIM(Ancestral):
     Args:
         eta: Scale of the standard deviation of the fresh noise, at least 0. 0 is deterministic:
             DDIM, and the sampling of the keras.io example. 1 samples from the posterior, as DDPM.
-        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        times: "uniform", "quadratic", "log_snr", "karras", or `diffusion_steps + 1` decreasing
+            times.
         clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
 
     Raises:

@@ -25,7 +25,8 @@ class DDPM(Ancestral):
 
     Args:
         variance: "small" or "large".
-        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        times: "uniform", "quadratic", "log_snr", "karras", or `diffusion_steps + 1` decreasing
+            times.
         clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
 
     Raises:

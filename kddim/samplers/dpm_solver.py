@@ -27,7 +27,8 @@ class DPMSolverPP(Multistep):
 
     Args:
         order: Order of the method, 1 to 3. The first steps have a lower order.
-        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        times: "uniform", "quadratic", "log_snr", "karras", or `diffusion_steps + 1` decreasing
+            times.
         clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
 
     Raises:

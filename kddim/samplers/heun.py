@@ -35,7 +35,8 @@ class Heun(Sampler):
     Args:
         alpha: Fraction of the step that the trial step covers, in (0, 1].
         variable: "angle" or "sigma".
-        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times.
+        times: "uniform", "quadratic", "log_snr", "karras", or `diffusion_steps + 1` decreasing
+            times.
         clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
 
     Raises:

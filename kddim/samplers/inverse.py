@@ -27,8 +27,8 @@ class DDIMInverse(Sampler):
     It starts from images and cannot generate any. It therefore has no name for `get`.
 
     Args:
-        times: "uniform", "quadratic", "log_snr", or `diffusion_steps + 1` decreasing times, which
-            the steps follow backwards.
+        times: "uniform", "quadratic", "log_snr", "karras", or `diffusion_steps + 1` decreasing
+            times, which the steps follow backwards.
         clip: Limits `(low, high)` of the predicted normalised images, or None for no limits.
 
     Raises:

@@ -15,6 +15,7 @@ from kddim.checks import MOST_STEPS, check_count
 from kddim.schedules import Schedule, check_monotonic
 
 Times = str | Sequence[float]
+RHO = 7.0  # exponent of the grid of Karras et al.
 
 
 def _uniform(schedule: Schedule, fractions: np.ndarray) -> np.ndarray:
@@ -26,26 +27,49 @@ def _quadratic(schedule: Schedule, fractions: np.ndarray) -> np.ndarray:
 
 
 def _log_snr(schedule: Schedule, fractions: np.ndarray) -> np.ndarray:
-    # An infinite log-SNR at an end is replaced by the log-SNR at a distance of 1/1000 from it.
-    # At the clean end this is the first timestep of DDPM. The grid still goes from 1 to 0.
+    noisy, clean = _log_snr_ends(schedule)
+    return _times_at(schedule, noisy + fractions * (clean - noisy))
+
+
+def _karras(schedule: Schedule, fractions: np.ndarray) -> np.ndarray:
+    # A log-SNR is -2 log(sigma), so that sigma**(1 / rho) is exp(-log_snr / (2 rho)).
+    highest, lowest = (np.exp(-end / (2.0 * RHO)) for end in _log_snr_ends(schedule))
+    return _times_at(schedule, -2.0 * RHO * np.log(highest + fractions * (lowest - highest)))
+
+
+def _log_snr_ends(schedule: Schedule) -> tuple[float, float]:
+    """Return the log-SNRs of pure noise and of clean images.
+
+    An infinite log-SNR at an end is replaced by the log-SNR at a distance of 1/1000 from it. At
+    the clean end this is the first timestep of DDPM.
+    """
     ends = to_numpy(schedule.log_snr(np.array([1.0, 0.999, 1e-3, 0.0]))).astype("float64")
     # Rates below 1e-6 count as zero: they are at the limit of float32.
-    noise = ends[0] if ends[0] > -27.6 else ends[1]
+    noisy = ends[0] if ends[0] > -27.6 else ends[1]
     clean = ends[3] if ends[3] < 27.6 else ends[2]
-    times = to_numpy(schedule.time_at_log_snr(noise + fractions * (clean - noise)))
-    times = times.astype("float64")
+    return float(noisy), float(clean)
+
+
+def _times_at(schedule: Schedule, log_snr: np.ndarray) -> np.ndarray:
+    """Return the times of log-SNRs. The grid goes from 1 to 0 even where an end was replaced."""
+    times = to_numpy(schedule.time_at_log_snr(log_snr)).astype("float64")
     times[0], times[-1] = 1.0, 0.0
     return times
 
 
-GRIDS = {"uniform": _uniform, "quadratic": _quadratic, "log_snr": _log_snr}
+GRIDS = {
+    "uniform": _uniform,
+    "quadratic": _quadratic,
+    "log_snr": _log_snr,
+    "karras": _karras,
+}
 
 
 def check(times: Times) -> str | tuple[float, ...]:
     """Return `times` as the name of a grid or as a tuple of floats.
 
     Args:
-        times: "uniform", "quadratic", "log_snr", or a decreasing sequence in [0, 1].
+        times: Name of a grid, one of `GRIDS`, or a decreasing sequence in [0, 1].
 
     Raises:
         ValueError: If the name is unknown, or if the sequence has fewer than two values, does not
@@ -87,8 +111,10 @@ def grid(times: Times, schedule: Schedule, diffusion_steps: int) -> np.ndarray:
     Args:
         times: Entry `i` of the grid with S steps is `1 - i / S` for "uniform", and
             `(1 - i / S)**2` for "quadratic" (DDIM paper, Appendix D.2). "log_snr" has equal steps
-            of the log-SNR. A sequence holds the `S + 1` times themselves.
-        schedule: Schedule to sample on. The grid "log_snr" depends on it.
+            of the log-SNR, and "karras" equal steps of `sigma**(1 / 7)`, with
+            `sigma = noise_rate / signal_rate` (Karras et al., arXiv 2206.00364, Eq. 5). A
+            sequence holds the `S + 1` times themselves.
+        schedule: Schedule to sample on. The grids "log_snr" and "karras" depend on it.
         diffusion_steps: Number of steps S, at least 1.
 
     Returns:
