@@ -4,14 +4,14 @@ import contextlib
 import copy
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import ops
 
-from kddim import predictions, schedules
+from kddim import predictions, samplers, schedules
 from kddim.budget import check_memory
 from kddim.checks import check_count, check_image_size
 from kddim.files import atomic_write
@@ -20,6 +20,8 @@ from kddim.networks.adopt import check_network
 from kddim.networks.graph import bytes_per_image
 from kddim.networks.layers import ImageNormalization
 from kddim.networks.residual_unet import residual_unet
+from kddim.samplers import Sampler, serialize_sampler
+from kddim.samplers.times import check_steps
 from kddim.sampling import Sampling
 
 _SAMPLER_TENSORS = 8
@@ -74,6 +76,7 @@ class Denoiser(Sampling, keras.Model):
         self.network_dtype = None if self.has_custom_network else policy.name
         self._sampling: CompiledDenoiser | None = None
         self._override: Any = None
+        self._tuned_samplers: tuple[tuple[int, Sampler], ...] = ()
 
         self.normalizer = ImageNormalization(name="normalizer")
         self.normalizer.build((None, *self.image_shape))
@@ -104,6 +107,19 @@ class Denoiser(Sampling, keras.Model):
     def sampling_network(self) -> keras.Model:
         """Network that generates."""
         return self.network
+
+    @property
+    def tuned_samplers(self) -> dict[int, Sampler]:
+        """Samplers that `kddim tune` found for this model, by number of steps.
+
+        `generate(n, steps, "tuned")` uses them. They are saved with the model.
+        """
+        return dict(self._tuned_samplers)
+
+    @tuned_samplers.setter
+    def tuned_samplers(self, found: Mapping[Any, Any]) -> None:
+        pairs = [(check_steps(int(steps)), samplers.get(found[steps])) for steps in found]
+        self._tuned_samplers = tuple(sorted(pairs, key=lambda pair: pair[0]))
 
     def diffusion_schedule(self, diffusion_times: Any) -> tuple[Any, Any]:
         """Return `(noise_rates, signal_rates)` at diffusion times in [0, 1], as tensors."""
@@ -225,18 +241,26 @@ class Denoiser(Sampling, keras.Model):
             "network": serialize(self.network) if self.has_custom_network else None,
             "dtype": self.network_dtype,
             "name": self.name,
-        }
+        } | self._tuned_config()
+
+    def _tuned_config(self) -> dict[str, Any]:
+        """Return the samplers that were tuned, serialised. Files without any are as before."""
+        tuned = {str(steps): serialize_sampler(found) for steps, found in self._tuned_samplers}
+        return {"tuned_samplers": tuned} if tuned else {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Denoiser":
         """Return the model that `get_config` described, with new weights."""
         config = dict(config)
+        tuned = config.pop("tuned_samplers", {})
         if config.get("network") is not None:
             network = copy.deepcopy(config["network"])  # Keras takes it to pieces
             config["network"] = keras.saving.deserialize_keras_object(
                 network, custom_objects=custom_objects
             )
-        return cls(**config)
+        model = cls(**config)
+        model.tuned_samplers = copy.deepcopy(tuned)
+        return model
 
     def save(
         self,

@@ -216,7 +216,9 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         config = {**Denoiser.get_config(self), "schedule": self.schedule}
         if self.has_custom_network:
             config["network"] = copy_network(self.ema_network, self.image_shape)
+        config.pop("tuned_samplers", None)
         average = Denoiser(**config)
+        average.tuned_samplers = self.tuned_samplers
         average.network.set_weights(self.ema_network.get_weights())
         average.normalizer.set_weights(self.normalizer.get_weights())
         return average

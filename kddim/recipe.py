@@ -46,6 +46,18 @@ class Recipe:
         """Keyword arguments of `DiffusionModel.generate`."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def for_model(self, model: Any) -> "Recipe":
+        """Return the recipe with the sampler that stands for "tuned" with a model.
+
+        Args:
+            model: A `kddim.Denoiser`.
+
+        Raises:
+            ValueError: If the model was not tuned for this number of steps.
+        """
+        sampler = self.sampler.for_model(model, self.diffusion_steps)
+        return self if sampler is self.sampler else dataclasses.replace(self, sampler=sampler)
+
     def describe(self, schedule: Any) -> dict[str, Any]:
         """Return the part of a figure's protocol that this recipe decides.
 

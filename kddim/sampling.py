@@ -115,7 +115,7 @@ class Sampling:
         num_images = check_count("num_images", num_images, 1, MOST_IMAGES)
         start = check_count("start", start, least=0)
         sampler, seed = with_eta(samplers.get(sampler), eta), latents.resolve_seed(seed)
-        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size)
+        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size).for_model(self)
         self.check_memory(num_images, recipe.batch_size)
         generation = self._generation(recipe)
         if not self.normalizer.adapted:
@@ -276,6 +276,7 @@ class Sampling:
 
     def _generation(self, recipe: Recipe) -> Generation:
         """Return the generation of a recipe that the network can follow."""
+        recipe = recipe.for_model(self)
         if recipe.schedule is not None:
             schedules.check_terminal_rate(recipe.schedule, self.prediction_type)
             warn_of_unseen_rates(self.schedule, recipe)

@@ -1,7 +1,11 @@
 """What all tests share: a quiet start, no windows, and small models."""
 
 import os
+import signal
 
+# A shell starts what it runs in the background with SIGINT ignored. Tests send this signal.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -125,6 +125,14 @@ def start(saved):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
+def end(process):
+    """Return the messages of a command, which never outlives its test."""
+    try:
+        return process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+
+
 @pytest.mark.backend
 @pytest.mark.parametrize("seconds", [0.3, 0.7, 1.2, 1.8, 2.4, 3.0])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -132,7 +140,7 @@ def test_a_command_can_be_stopped_at_any_moment_of_its_start(saved, number, seco
     process = start(saved)
     time.sleep(seconds)
     process.send_signal(number)
-    error = process.communicate(timeout=60)[1]
+    error = end(process)
     assert error.endswith("interrupted\n") or not error
     # Before Python reads its first file, only the system handles signals.
     assert process.returncode in (STATUS[number], -number)
@@ -147,7 +155,7 @@ def test_a_command_that_writes_cleans_up_and_can_go_on(saved):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    error = process.communicate(timeout=60)[1]
+    error = end(process)
     assert process.returncode == 143
     assert error.endswith("stopped: run the same command again to continue\ninterrupted\n")
     assert [p.name for p in out.iterdir()] == [".g.unfinished"]

@@ -20,6 +20,7 @@ from kddim.cli.presets import presets
 from kddim.cli.stats import stats
 from kddim.cli.sweep import sweep
 from kddim.cli.train import train
+from kddim.cli.tune import tune
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
@@ -50,7 +51,7 @@ def app() -> None:
 
 
 EXPERIMENTS = (sweep, consistency, interpolate, reconstruct)
-for _command in (train, ema, generate, evaluate, stats, compare, *EXPERIMENTS, info, presets):
+for _command in (train, ema, tune, generate, evaluate, stats, compare, *EXPERIMENTS, info, presets):
     app.add_command(_command)
 
 

@@ -68,7 +68,7 @@ def evaluate(
     Raises:
         ValueError: If an option or the source cannot be used.
     """
-    recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size)
+    recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size).for_model(model)
     metrics = check_metrics(metrics)
     if num_images is not None and num_images < 4:
         raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")

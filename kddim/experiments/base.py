@@ -217,6 +217,7 @@ class Experiment(abc.ABC):
             ValueError: If the sampler cannot take these steps on the schedule.
         """
         recipe = Recipe(sampler, diffusion_steps, self.schedule, self.seed, self.batch_size)
+        recipe = recipe.for_model(self.model)
         rates = recipe.sampler.rates(self.schedule or self.model.schedule, diffusion_steps)
         recipe.sampler.coefficients(rates)
         return recipe

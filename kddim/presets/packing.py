@@ -25,7 +25,7 @@ from kddim.presets.catalogue import (
     read_config,
     size_of,
 )
-from kddim.presets.loading import ARGUMENTS, assemble, load_model, weights_of, with_precision
+from kddim.presets.loading import ARGUMENTS, TUNED, assemble, load_model, weights_of, with_precision
 from kddim.presets.places import locate
 from kddim.presets.weights import Weights
 from kddim.recipe import Recipe
@@ -82,10 +82,12 @@ def pack(
         raise ValueError(f"Expected a preset to overwrite. Received: {folder}, which is none")
     packed, run = (model, {}) if isinstance(model, DiffusionModel) else _read(model)
     weights, recipe = _weights(packed), Recipe(sampler, diffusion_steps, None, 0, num_images)
-    arguments = {name: packed.get_config()[name] for name in (*ARGUMENTS, "network")}
+    saved = packed.get_config()
+    arguments = {name: saved[name] for name in (*ARGUMENTS, "network")}
+    tuned = {name: saved[name] for name in (TUNED,) if name in saved}
     config = {
         "format": FORMAT,
-        "model": {name: arguments[name] for name in ARGUMENTS},
+        "model": {name: arguments[name] for name in ARGUMENTS} | tuned,
         "sampling": {"sampler": str(recipe.sampler), "diffusion_steps": diffusion_steps},
         "training": _without_places(run.get("training") or {}),
         "parameters": packed.network.count_params(),

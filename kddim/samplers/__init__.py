@@ -6,6 +6,8 @@ pred_images)`. Each algorithm has its own file.
 
 from typing import Any
 
+import keras
+
 from kddim import names, registry
 from kddim.samplers.adams_bashforth import AdamsBashforth
 from kddim.samplers.base import Rates, Sampler
@@ -15,6 +17,8 @@ from kddim.samplers.dpm_solver import DPMSolverPP
 from kddim.samplers.heun import Heun
 from kddim.samplers.inverse import DDIMInverse, inverse_of
 from kddim.samplers.ipndm import IPNDM
+from kddim.samplers.linear_multistep import LinearMultistep
+from kddim.samplers.tuned import Tuned
 
 __all__ = [
     "DDIM",
@@ -25,10 +29,13 @@ __all__ = [
     "DDIMInverse",
     "DPMSolverPP",
     "Heun",
+    "LinearMultistep",
     "Rates",
     "Sampler",
+    "Tuned",
     "get",
     "inverse_of",
+    "serialize_sampler",
 ]
 
 NAMES: dict[str, type[Sampler]] = registry.load_table(names.SAMPLERS)
@@ -45,3 +52,12 @@ def get(identifier: Any) -> Sampler:
         ValueError: If `identifier` is none of these.
     """
     return registry.resolve(identifier, "sampler", Sampler, NAMES)
+
+
+def serialize_sampler(sampler: Sampler) -> dict[str, Any]:
+    """Return the configuration of a sampler as JSON values, for `get`.
+
+    Args:
+        sampler: The sampler. Its class is one of this package, or registered with Keras.
+    """
+    return keras.saving.serialize_keras_object(sampler)

@@ -200,7 +200,7 @@ class Sampler(registry.Configurable, abc.ABC):
         seed = latents.resolve_seed(seed) if self.stochastic else 0
         noisy_images = pred_images = ops.convert_to_tensor(initial_noise)
         state = self.initial_state(noisy_images)
-        one_step: Callable = functools.partial(self.step, self._wrap(denoise))
+        one_step: Callable = functools.partial(self.step, self.with_scalar_rates(denoise))
         one_step = compile_step(one_step) if compile_step else one_step
         dtype = keras.backend.standardize_dtype(noisy_images.dtype)
         for step in range(diffusion_steps):
@@ -227,7 +227,16 @@ class Sampler(registry.Configurable, abc.ABC):
         noise, signal = (to_numpy(r).astype("float64") for r in schedule(times))
         return Rates(noise[:-1], signal[:-1], noise[1:], signal[1:], schedule)
 
-    def _wrap(self, denoise: Denoiser) -> Denoiser:
+    def for_model(self, model: Any, diffusion_steps: int) -> "Sampler":
+        """Return the sampler that generates with a model: this one.
+
+        Args:
+            model: A `kddim.Denoiser`.
+            diffusion_steps: Number of steps.
+        """
+        return self
+
+    def with_scalar_rates(self, denoise: Denoiser) -> Denoiser:
         """Return `denoise` for scalar rates, with clipped predictions of the images' type."""
 
         def wrapped(noisy_images, noise_rate, signal_rate):

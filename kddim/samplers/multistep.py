@@ -42,7 +42,7 @@ class Multistep(Sampler):
     highest_order: ClassVar[int]
     combined: ClassVar[str]
 
-    host_options = ("times",)
+    host_options: ClassVar[tuple[str, ...]] = ("times",)
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,0 +1,153 @@
+"""Search of the time grid of a sampler, and of the weights of its steps."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kddim import samplers
+from kddim.backend import to_numpy
+from kddim.checks import check_count
+from kddim.samplers import LinearMultistep, Sampler
+from kddim.samplers.times import GRIDS
+from kddim.tuning.shortest_path import shortest_path, step_costs
+from kddim.tuning.trajectories import Trajectories
+
+MOST_STEPS = 20
+ORDER = 3  # of the fitted sampler. Four predictions fit the noises of the search and no others.
+FITTED = "fitted"
+_MOVES = (4, -4, 2, -2, 1, -1)  # of a point, in points
+
+Path = tuple[int, ...]
+Measure = Callable[[Path], tuple[float, Sampler]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A sampler that was found for a number of steps.
+
+    Attributes:
+        diffusion_steps: Number of steps.
+        sampler: The sampler, with its times.
+        error: Root mean square of the distance, per pixel, of its images from those of the
+            accurate trajectories, of noises that the search did not see. Images are normalised.
+    """
+
+    diffusion_steps: int
+    sampler: Sampler
+    error: float
+
+
+class Search:
+    """Search along accurate trajectories, which serve several numbers of steps.
+
+    Args:
+        model: A `kddim.Denoiser`.
+        trajectories: Its accurate trajectories. The first half of the kept images decides, and
+            the second half gives the errors that are reported.
+    """
+
+    def __init__(self, model: Any, trajectories: Trajectories):
+        self.model = model
+        self.trajectories = trajectories
+        self.costs = step_costs(trajectories)
+        self.half = len(trajectories.noises) // 2
+
+    def find(self, diffusion_steps: int, sampler: Any = FITTED) -> Found:
+        """Return the best sampler with a number of steps.
+
+        Args:
+            diffusion_steps: Number of steps, 1 to 20.
+            sampler: "fitted" fits the weights of each step (`LinearMultistep`). The name of a
+                sampler, or a `kddim.samplers.Sampler`, keeps its method, and times are searched.
+
+        Raises:
+            ValueError: If there are too many steps, or if the sampler is stochastic.
+        """
+        steps = check_count("diffusion_steps", diffusion_steps, 1, MOST_STEPS)
+        sampler = sampler if sampler == FITTED else samplers.get(sampler)
+        if sampler != FITTED and (sampler.stochastic or not dataclasses.is_dataclass(sampler)):
+            raise ValueError(f"Expected a deterministic sampler to tune. Received: {sampler}")
+        if sampler == FITTED:
+            measure: Measure = self.fit
+        else:
+
+            def measure(path: Path) -> tuple[float, Sampler]:
+                placed = dataclasses.replace(sampler, times=self._times(path))
+                return self._error(placed, steps, slice(self.half)), placed
+
+        measured = {path: measure(path) for path in sorted(self._starts(steps))}
+        path = min(measured, key=lambda path: measured[path][0])
+        found = self._improve(path, *measured[path], measure)
+        return Found(steps, found, self.error(found, steps))
+
+    def fit(self, path: Path) -> tuple[float, LinearMultistep]:
+        """Return the sampler on some points whose steps end nearest to the trajectories.
+
+        The steps are fitted one after the other, each from where those before it lead, so that it
+        also corrects their errors.
+
+        Returns:
+            `(error, sampler)`, with the error of the noises that were fitted.
+        """
+        known, (noise, signal) = self.trajectories, self.trajectories.rates
+        images, target = known.path[0, : self.half], known.path[:, : self.half]
+        history: list[np.ndarray] = []
+        table = []
+        for here, there in itertools.pairwise(path):
+            noisy = images * np.float32(signal[here])
+            history = [known.predict(noisy, noise[here], signal[here]), *history[: ORDER - 1]]
+            length = known.sigmas[there] - known.sigmas[here]
+            columns = np.stack([past.ravel() for past in history], axis=1).astype("float64")
+            wanted = (target[there] - images).ravel().astype("float64") / length
+            weights = np.linalg.lstsq(columns, wanted, rcond=None)[0]
+            mean = sum(np.float32(w) * past for w, past in zip(weights, history))
+            images = images + np.float32(length) * mean
+            table.append(tuple(float(w) for w in weights))
+        sampler = LinearMultistep(times=self._times(path), table=tuple(table))
+        return root_mean_square(images - target[-1]), sampler
+
+    def error(self, sampler: Sampler, diffusion_steps: int) -> float:
+        """Return the error of a sampler for noises that the search does not see."""
+        return self._error(sampler, diffusion_steps, slice(self.half, None))
+
+    def _error(self, sampler: Sampler, diffusion_steps: int, part: slice) -> float:
+        noises, target = self.trajectories.noises[part], self.trajectories.path[-1][part]
+        images = to_numpy(self.model.reverse_diffusion(noises, diffusion_steps, sampler))
+        return root_mean_square(images - target)
+
+    def _times(self, path: Path) -> tuple[float, ...]:
+        return tuple(float(self.trajectories.times[point]) for point in path)
+
+    def _starts(self, steps: int) -> set[Path]:
+        """Return the paths that the search begins with."""
+        paths = {tuple(shortest_path(*self.costs, steps))}
+        fractions = np.arange(steps + 1) / steps
+        for grid in GRIDS.values():
+            times = grid(self.model.schedule, fractions)
+            distances = np.abs(self.trajectories.times[:, None] - times[None, :])
+            path = distances.argmin(axis=0)
+            if np.all(np.diff(path) > 0):
+                paths.add(tuple(int(point) for point in path))
+        return paths
+
+    def _improve(self, path: Path, error: float, sampler: Sampler, measure: Measure) -> Sampler:
+        """Move one point at a time as long as that lowers the error."""
+        tried = {path}
+        for move in _MOVES:
+            for place in range(1, len(path) - 1):
+                moved = (*path[:place], path[place] + move, *path[place + 1 :])
+                if moved in tried or not np.all(np.diff(moved) > 0):
+                    continue
+                tried.add(moved)
+                moved_error, moved_sampler = measure(moved)
+                if moved_error < error:
+                    path, error, sampler = moved, moved_error, moved_sampler
+        return sampler
+
+
+def root_mean_square(differences: np.ndarray) -> float:
+    """Return the root of the mean square of an array."""
+    return float(np.sqrt(np.mean(np.square(differences, dtype="float64"))))

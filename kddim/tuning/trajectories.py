@@ -1,0 +1,147 @@
+"""Accurate trajectories of a model, which short ones are compared with."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from kddim import backend, latents
+from kddim.checks import check_count
+from kddim.samplers import DDIM, AdamsBashforth, Rates
+from kddim.samplers import times as time_grids
+
+NUM_POINTS = 60
+BATCH_SIZE = 64
+ORDER = 3  # of the solver that follows the trajectories
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectories:
+    """Trajectories of a few hundred noises to their images, at many points of time.
+
+    The images are in the frame of a variance-exploding process, `y = noisy / signal_rate` and
+    `sigma = noise_rate / signal_rate`, in which the process is `dy = pred_noise dsigma` (DDIM
+    paper, Eq. 14).
+
+    Attributes:
+        times: Decreasing diffusion times of the points, `(points + 1,)` float64. The last one is
+            the clean end, 0.
+        rates: Noise rates and signal rates at the times, a pair of float64 arrays.
+        gram: Mean products of the images `y` at all times, the clean end included, and then of
+            the predicted noises at all times but the clean end, `(2 * points + 1, 2 * points +
+            1)` float64. They are means over images and pixels.
+        noises: Noises of the kept images, `(kept, height, width, channels)`.
+        path: Images `y` of the kept noises, `(points + 1, kept, height, width, channels)`.
+        predict: `(noisy_images, noise_rate, signal_rate) -> pred_noises`, compiled.
+    """
+
+    times: np.ndarray
+    rates: tuple[np.ndarray, np.ndarray]
+    gram: np.ndarray
+    noises: np.ndarray
+    path: np.ndarray
+    predict: Callable
+
+    @property
+    def sigmas(self) -> np.ndarray:
+        """`noise_rate / signal_rate` at the times, and 0 at the clean end."""
+        noise, signal = self.rates
+        return np.append(noise[:-1] / signal[:-1], 0.0)
+
+
+def follow(
+    model: Any,
+    num_images: int = 256,
+    seed: int = 0,
+    *,
+    kept: int = 64,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Trajectories:
+    """Return accurate trajectories of a model.
+
+    Args:
+        model: A `kddim.Denoiser`.
+        num_images: Number of noises, at least 1.
+        seed: Seed of the noises.
+        kept: Number of noises whose images are kept at all points.
+        advance: Called with the number of images after each batch.
+
+    Raises:
+        ValueError: If `num_images` is below 1, or the process starts without any signal.
+    """
+    num_images = check_count("num_images", num_images)
+    times = point_times(model.schedule)
+    noise, signal = (backend.to_numpy(r).astype("float64") for r in model.schedule(times))
+    if signal[0] < 1e-6:
+        raise ValueError(
+            f"Expected a schedule with some signal at time 1. Received: {model.schedule}, which "
+            "has none. Tuning divides by the signal rate."
+        )
+    denoiser = model.sampling_denoiser()
+    denoise = DDIM().with_scalar_rates(denoiser.denoise)
+    compiled = backend.compile_step(lambda x, n, s: denoise(x, n, s)[0], denoiser.variables)
+
+    def predict(noisy_images: np.ndarray, noise_rate: float, signal_rate: float) -> np.ndarray:
+        arguments = (noisy_images, noise_rate, signal_rate)
+        tensors = (ops.convert_to_tensor(value, "float32") for value in arguments)
+        return backend.to_numpy(compiled(*tensors))
+
+    points, size = len(times) - 1, min(BATCH_SIZE, num_images)
+    gram, found = np.zeros((2 * points + 1,) * 2), []
+    rates = Rates(noise[:-1], signal[:-1], noise[1:], signal[1:], model.schedule)
+    weights = AdamsBashforth(order=ORDER).weights(rates)
+    for first in range(0, num_images, size):
+        # All batches have the same size, so that the step is compiled once.
+        number = min(size, num_images - first)
+        noises = backend.to_numpy(latents.initial_noise(size, model.image_shape, seed, first))
+        path, predictions = _follow_batch(predict, noises, noise, signal, weights)
+        vectors = np.stack([*path, *predictions])[:, :number].reshape(2 * points + 1, -1)
+        gram += vectors.astype("float64") @ vectors.T.astype("float64")
+        if first < kept:
+            found.append((noises[:number], np.stack(path)[:, :number]))
+        advance(number)
+    return Trajectories(
+        times,
+        (noise, signal),
+        gram / (num_images * np.prod(model.image_shape)),
+        np.concatenate([noises for noises, _ in found])[:kept],
+        np.concatenate([path for _, path in found], axis=1)[:, :kept],
+        predict,
+    )
+
+
+def point_times(schedule: Any, points: int = NUM_POINTS) -> np.ndarray:
+    """Return the times of the points, `(points + 1,)`, from 1 to 0.
+
+    Half of them have equal steps of the time, and half have equal steps of the log-SNR.
+    """
+    half = points // 2
+    grids = [time_grids.grid(name, schedule, half) for name in ("uniform", "log_snr")]
+    times = np.unique(np.concatenate(grids))
+    # Close neighbours of the two grids give no new place, and the solver divides by their distance.
+    chosen = [0.0]
+    for time in times[1:-1]:
+        if time - chosen[-1] > 0.1 / points and 1.0 - time > 1e-4:
+            chosen.append(float(time))
+    return np.array([*chosen, 1.0])[::-1].copy()
+
+
+def _follow_batch(
+    predict: Callable, noises: np.ndarray, noise: np.ndarray, signal: np.ndarray, weights: Any
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the images at all times, and the predicted noises at all but the last."""
+    sigmas = noise / signal
+    path, predictions = [noises / np.float32(signal[0])], []
+    for point in range(len(sigmas) - 1):
+        rates = noise[point], signal[point]
+        predictions.append(predict(path[-1] * np.float32(signal[point]), *rates))
+        mean = sum(
+            np.float32(weights[point, age]) * predictions[point - age]
+            for age in range(min(weights.shape[1], point + 1))
+        )
+        path.append(path[-1] + np.float32(sigmas[point + 1] - sigmas[point]) * mean)
+    # Sampling ends with the images that the last evaluation predicts.
+    path[-1] = path[-2] - np.float32(sigmas[-2]) * predictions[-1]
+    return path, predictions
