@@ -16,7 +16,6 @@ SAMPLERS = {
     "dpm_solver_pp": "kddim.samplers.dpm_solver.DPMSolverPP",
     "adams_bashforth": "kddim.samplers.adams_bashforth.AdamsBashforth",
     "ipndm": "kddim.samplers.ipndm.IPNDM",
-    "tuned": "kddim.samplers.tuned.Tuned",
 }
 
 # Subclasses of `kddim.schedules.Schedule`.

@@ -254,3 +254,38 @@ def test_the_last_step_of_heun_is_nearer_to_the_exact_flow_here():
             samplers.Heun(variable="sigma", times=grid(scheduler)), NOISE, steps, gaussian_noise
         )[-1]
         assert error(actual, exact) < 0.5 * error(their_heun(scheduler, gaussian_noise)[-1], exact)
+
+
+# iPNDM
+
+IPNDM_TIMES = (0.98, 0.9, 0.75, 0.6, 0.4, 0.25, 0.1, 0.05)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 8])
+def test_ipndm_takes_the_steps_of_diffusers(steps):
+    """diffusers has one schedule for it, whose first signal rate is 0. It gets our rates.
+
+    Its networks predict a velocity of another sign: it computes the noises as
+    `noise_rate * noisy + signal_rate * output`.
+    """
+    times = (*IPNDM_TIMES[-steps:], 0.0)
+    noise_rates, signal_rates = (torch.from_numpy(rates) for rates in SCHEDULE(np.array(times)))
+    scheduler = torch_scheduler(steps, noise_rates, signal_rates)
+    sample, seen = torch.from_numpy(NOISE), []
+    for step, timestep in enumerate(scheduler.timesteps):
+        noise_rate, signal_rate = noise_rates[step].item(), signal_rates[step].item()
+        noises = mixture_noise(sample.numpy(), noise_rate, signal_rate)
+        velocity = (torch.from_numpy(noises) - noise_rate * sample) / signal_rate
+        sample = scheduler.step(velocity, timestep, sample).prev_sample
+        seen.append(sample.numpy())
+    found = ours(samplers.IPNDM(times=times), NOISE, steps)
+    np.testing.assert_allclose(found, np.stack(seen), atol=1e-9)
+
+
+def torch_scheduler(steps, noise_rates, signal_rates):
+    import diffusers
+
+    scheduler = diffusers.IPNDMScheduler()
+    scheduler.set_timesteps(steps)
+    scheduler.betas, scheduler.alphas = noise_rates, signal_rates
+    return scheduler

@@ -323,6 +323,9 @@ def test_solvers_converge_to_the_exact_flow_at_their_order(sampler, order):
     [
         (samplers.AdamsBashforth(1), samplers.DDIM()),
         (samplers.DPMSolverPP(1), samplers.DDIM()),
+        (samplers.IPNDM(1), samplers.DDIM()),
+        (samplers.LinearMultistep(table=[[1.0]] * 9), samplers.DDIM()),
+        (samplers.LinearMultistep(table=[[1.0]] + [[1.5, -0.5]] * 8), samplers.IPNDM(2)),
         (samplers.DDPM(), samplers.DDIM(1.0)),
     ],
     ids=repr,
@@ -396,6 +399,10 @@ def test_large_variance_is_sigma_hat_but_for_the_clean_end():
         (lambda: samplers.DDPM("medium"), "'small', 'large'.*'medium'"),
         (lambda: samplers.Heun(0.0), r"`alpha` in \(0, 1\]"),
         (lambda: samplers.AdamsBashforth(5), "`order` of 1 to 4.*5"),
+        (lambda: samplers.IPNDM(0), "`order` of 1 to 4.*0"),
+        (lambda: samplers.LinearMultistep(table=[]), "finite weights for each step"),
+        (lambda: samplers.LinearMultistep(table=[[0.5, 0.5]]), "one for the first step"),
+        (lambda: samplers.LinearMultistep(table=[[1.0], [np.nan]]), "finite weights"),
         (lambda: samplers.DPMSolverPP(0), "`order` of 1 to 3.*0"),
     ],
 )
@@ -446,6 +453,26 @@ def test_options_of_a_subclass_reach_its_compiled_step(model):
 
     plain, scaled = (model.generate(2, 2, Scaled(scale=s), seed=0) for s in (1.0, 0.0))
     assert np.abs(plain - scaled).max() > 0.05
+
+
+def test_a_table_of_weights_has_a_number_of_steps():
+    sampler = samplers.LinearMultistep(table=[[1.0], [1.5, -0.5]])
+    assert sampler.order == 2
+    assert samplers.get(keras.saving.serialize_keras_object(sampler)) == sampler
+    with pytest.raises(ValueError, match=r"diffusion_steps=2.*table. Received: 3"):
+        last_noisy_images(sampler, SCHEDULES[0], latents.initial_noise(1, (2, 2, 1), 0), 3)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_the_karras_grid_has_equal_steps_of_a_power_of_sigma(schedule):
+    """The clean end of a schedule without noise at time 0 is that of time 1/1000."""
+    times = time_grids.grid("karras", schedule, 12)
+    noise, signal = schedule(
+        np.append(times[:-1], times[-1] or 1e-3 * (schedule.log_snr(0.0) > 27))
+    )
+    roots = (noise / signal) ** (1 / 7)
+    assert (times[0], times[-1]) == (1.0, 0.0)
+    np.testing.assert_allclose(np.diff(roots), (roots[-1] - roots[0]) / 12, rtol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [20, 60])

@@ -21,7 +21,7 @@ PATH = click.Path(path_type=Path)
 
 SAMPLER_HELP = (
     f"{join_names(SAMPLERS)}. Options follow a colon, as in heun:alpha=0.5 or "
-    "adams_bashforth:order=3,times=log_snr."
+    "ipndm:order=3,times=log_snr. Or tuned: what kddim tune found for the model."
 )
 SCHEDULE_HELP = f"{join_names(SCHEDULES)}."
 ENCODER_HELP = (

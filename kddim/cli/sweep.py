@@ -13,7 +13,7 @@ from kddim.cli.values import parse_etas
 @shared.output_options
 @shared.steps_option("10,20,50")
 @click.option("--eta", callback=parse_etas, help="Values of eta, separated by commas. large is DDPM with the larger variance, sigma-hat.  [default: 0,0.5,1]")  # fmt: skip
-@click.option("--times", default="uniform", help="Time grid of the samplers of --eta: uniform, quadratic or log_snr.")  # fmt: skip
+@click.option("--times", default="uniform", help="Time grid of the samplers of --eta: uniform, quadratic, log_snr or karras.")  # fmt: skip
 @click.option("--sampler", "samplers", multiple=True, help=f"Another sampler. May be given several times. Without --eta, only these are measured: {shared.SAMPLER_HELP}")  # fmt: skip
 @click.option("--num-images", "-n", type=int, default=1000, help="Number of images to generate for each result.")  # fmt: skip
 @shared.reference_options

@@ -38,6 +38,8 @@ __all__ = [
     "serialize_sampler",
 ]
 
+# Its meaning depends on a model, so that it is none of the samplers that have a name.
+TUNED = "tuned"
 NAMES: dict[str, type[Sampler]] = registry.load_table(names.SAMPLERS)
 
 
@@ -46,11 +48,13 @@ def get(identifier: Any) -> Sampler:
 
     Args:
         identifier: Name of a sampler, configuration of one, or a `Sampler`, which is returned as
-            it is.
+            it is. "tuned" is the sampler that `kddim tune` found for the model.
 
     Raises:
         ValueError: If `identifier` is none of these.
     """
+    if identifier == TUNED:
+        return Tuned()
     return registry.resolve(identifier, "sampler", Sampler, NAMES)
 
 

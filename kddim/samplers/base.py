@@ -253,19 +253,20 @@ class Sampler(registry.Configurable, abc.ABC):
         return wrapped
 
 
-def check_signal(sampler: Sampler, rates: Rates) -> None:
+def check_signal(sampler: Sampler, signal_rates: np.ndarray) -> None:
     """Raise if there is a step without signal, for methods that divide by the signal rate.
 
     Args:
         sampler: Sampler, for the error message.
-        rates: Rates along its grid.
+        signal_rates: Signal rates of the steps that divide by them.
 
     Raises:
         ValueError: If a signal rate is zero.
     """
-    if rates.signal.min() < 1e-6:
+    lowest = signal_rates.min(initial=1.0)
+    if lowest < 1e-6:
         raise ValueError(
             f"{type(sampler).__name__} expects a signal rate above zero at every step, since it "
-            f"divides by it. Received: {rates.signal.min():.1e}. Use another schedule, or the "
+            f"divides by it. Received: {lowest:.1e}. Use another schedule, or the "
             "samplers ddim or dpm_solver_pp."
         )

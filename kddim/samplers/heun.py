@@ -65,7 +65,7 @@ class Heun(Sampler):
         Raises:
             ValueError: If a signal rate is zero. The method divides by it.
         """
-        check_signal(self, rates)
+        check_signal(self, rates.signal)
         to_clean = (rates.next_noise == 0.0) & (self.alpha == 1.0)
         alpha = np.where(to_clean, 0.5, self.alpha)
         trial = self._trial_in_sigma if self.variable == "sigma" else self._trial_in_angle

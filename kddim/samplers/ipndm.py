@@ -49,6 +49,7 @@ class IPNDM(Multistep):
 
     highest_order = 4
     combined = "noise"
+    first_division = 1
 
     def weights(self, rates: Rates) -> np.ndarray:
         """Return the weights of equal steps."""

@@ -42,6 +42,7 @@ class LinearMultistep(Multistep):
 
     highest_order = 16
     combined = "noise"
+    first_division = 1
     host_options: ClassVar[tuple[str, ...]] = ("times", "table")
 
     def __post_init__(self):

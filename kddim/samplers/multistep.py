@@ -41,6 +41,8 @@ class Multistep(Sampler):
 
     highest_order: ClassVar[int]
     combined: ClassVar[str]
+    # First step that combines noises and so divides by the signal rate.
+    first_division: ClassVar[int] = 0
 
     host_options: ClassVar[tuple[str, ...]] = ("times",)
 
@@ -71,7 +73,7 @@ class Multistep(Sampler):
             ValueError: If the noises are combined and a signal rate is zero.
         """
         if self.combined == "noise":
-            check_signal(self, rates)
+            check_signal(self, rates.signal[self.first_division :])
         weights = self.weights(rates)
         return rates.by_name | {f"weight_{age}": weights[:, age] for age in range(self.order)}
 
@@ -82,9 +84,15 @@ class Multistep(Sampler):
         """Compute one step; `state` holds the predictions of the last `order - 1` steps."""
         c = coefficients
         rates = c["noise_rate"], c["signal_rate"]
-        latest = predictions.quantity(self.combined, denoise(noisy_images, *rates), *rates)
+        pair = denoise(noisy_images, *rates)
+        latest = predictions.quantity(self.combined, pair, *rates)
         history = (latest, *state)
         mean = sum(c[f"weight_{age}"] * past for age, past in enumerate(history))
-        pred_noises, pred_images = predictions.split(self.combined, mean, noisy_images, *rates)
+        if self.combined == "noise":
+            # A step that only knows the latest noises then needs no signal.
+            pred_noises = mean
+            pred_images = pair[1] + c["noise_rate"] / c["signal_rate"] * (latest - mean)
+        else:
+            pred_noises, pred_images = predictions.split("image", mean, noisy_images, *rates)
         next_noisy_images = c["next_signal_rate"] * pred_images + c["next_noise_rate"] * pred_noises
         return next_noisy_images, pred_images, history[: self.order - 1]
