@@ -56,7 +56,7 @@ def shallow(folder, monkeypatch):
     monkeypatch.setattr("kddim.data._load_parts", reach)
     monkeypatch.setattr("keras.utils.get_file", refuse_download)
     monkeypatch.setattr("kddim.metrics.encoders.base.Encoder.__call__", reach)
-    for name in ("generate", "encode", "decode", "reconstruct", "interpolate"):
+    for name in ("generate", "encode", "decode", "reconstruct", "interpolate", "sampling_denoiser"):
         monkeypatch.setattr(kddim.DiffusionModel, name, reach)
     return folder
 

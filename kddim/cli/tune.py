@@ -48,6 +48,8 @@ def tune(model, diffusion_steps, sampler, output, overwrite, dtype, **options):
         _check_output(output)
         reserve_file(output, overwrite)
     kind: Any = sampler if sampler == tuning.FITTED else make_sampler(sampler)
+    for steps in diffusion_steps:
+        tuning.check(steps, kind)
     loaded = presets.load_model(model, dtype)
     search = tuning.make_search(loaded, verbose=interactive(), **options)
     found = []

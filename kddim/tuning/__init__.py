@@ -10,7 +10,7 @@ from typing import Any
 from kddim.checks import check_count
 from kddim.progress import show_bar
 from kddim.samplers import DDIM, IPNDM, DPMSolverPP
-from kddim.tuning.search import FITTED, Found, Search
+from kddim.tuning.search import FITTED, Found, Search, check
 from kddim.tuning.stored import keep
 from kddim.tuning.trajectories import follow
 
@@ -18,6 +18,7 @@ __all__ = [
     "FITTED",
     "Found",
     "Search",
+    "check",
     "compare",
     "follow",
     "keep",
@@ -96,6 +97,8 @@ def tune(
     Raises:
         ValueError: As for `search_times`.
     """
+    for steps in diffusion_steps:
+        check(steps, sampler)
     search = make_search(model, num_images, seed, verbose)
     found = [search.find(steps, sampler) for steps in diffusion_steps]
     if keep_in_model:

@@ -40,6 +40,28 @@ class Found:
     error: float
 
 
+def check(diffusion_steps: int, sampler: Any = FITTED) -> tuple[int, Any]:
+    """Return a number of steps and a sampler that can be tuned.
+
+    Args:
+        diffusion_steps: Number of steps.
+        sampler: "fitted", the name of a sampler, or a `kddim.samplers.Sampler`.
+
+    Returns:
+        The number, and "fitted" or a `Sampler`.
+
+    Raises:
+        ValueError: If the number is not 1 to 20, or the sampler is unknown or stochastic.
+    """
+    steps = check_count("diffusion_steps", diffusion_steps, 1, MOST_STEPS)
+    if isinstance(sampler, str) and sampler == FITTED:
+        return steps, sampler
+    sampler = samplers.get(sampler)
+    if sampler.stochastic or isinstance(sampler, samplers.Tuned):
+        raise ValueError(f"Expected a deterministic sampler to tune. Received: {sampler}")
+    return steps, sampler
+
+
 class Search:
     """Search along accurate trajectories, which serve several numbers of steps.
 
@@ -66,10 +88,7 @@ class Search:
         Raises:
             ValueError: If there are too many steps, or if the sampler is stochastic.
         """
-        steps = check_count("diffusion_steps", diffusion_steps, 1, MOST_STEPS)
-        sampler = sampler if sampler == FITTED else samplers.get(sampler)
-        if sampler != FITTED and (sampler.stochastic or not dataclasses.is_dataclass(sampler)):
-            raise ValueError(f"Expected a deterministic sampler to tune. Received: {sampler}")
+        steps, sampler = check(diffusion_steps, sampler)
         if sampler == FITTED:
             measure: Measure = self.fit
         else:
