@@ -295,7 +295,8 @@ class Denoiser(Sampling, keras.Model):
                 super().save(partial, overwrite=True, **kwargs)
         else:
             bare = type(self).from_config(self.get_config())
-            bare.set_weights(self.get_weights())
+            # The weights of an objective, such as a teacher, come last.
+            bare.set_weights(self.get_weights()[: len(bare.weights)])
             bare.save(filepath, **kwargs)
 
 

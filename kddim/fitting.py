@@ -88,7 +88,7 @@ class Fitting(keras.Model):
         # A function, so that the keras.io example's `train_step` can call `self.loss`.
         loss = keras.losses.mean_absolute_error if loss is None else loss
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
-        self.objective = objective or Regression(self.loss_type)
+        self._set_objective(objective or Regression(self.loss_type))
         self._pixel_loss = keras.losses.get(loss)
         if not self.optimizer.built:  # so that a file saved before training is complete
             self.optimizer.build(self.trainable_variables)
@@ -96,13 +96,41 @@ class Fitting(keras.Model):
     def get_compile_config(self) -> dict[str, Any]:
         """Return the arguments of `compile`, serialised. An objective needs `get_config`."""
         config = super().get_compile_config()
-        if config and hasattr(self.objective, "get_config"):
-            config["objective"] = keras.saving.serialize_keras_object(self.objective)
+        objective = getattr(self.objective, "for_files", self.objective)
+        if config and hasattr(objective, "get_config"):
+            config["objective"] = keras.saving.serialize_keras_object(objective)
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with the arguments that `get_compile_config` returned."""
         self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save the model in a `.keras` file, as `Denoiser.save` does.
+
+        An objective that has an attribute `for_files`, such as a distillation with its teacher,
+        is replaced by it in the file.
+        """
+        kept = self.objective
+        if not hasattr(kept, "for_files"):
+            super().save(filepath, *args, **kwargs)  # type: ignore[misc]
+            return
+        try:
+            self._set_objective(kept.for_files)
+            super().save(filepath, *args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._set_objective(kept)
+
+    def _set_objective(self, objective: Any) -> None:
+        """Replace the objective. Keras and PyTorch forget one that is a layer."""
+        known = getattr(self, "objective", None)
+        for index, layer in enumerate(self._layers):
+            if layer is known:  # it would be saved as one of `layers`
+                del self._layers[index]
+                break
+        if "objective" in self.__dict__.get("_modules", {}):  # with PyTorch
+            del self.objective
+        self.objective = objective
 
     def call(self, images: Any, training: bool = False) -> dict[str, Any]:
         """Mix images with noise at drawn times, and denoise them.

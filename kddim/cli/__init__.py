@@ -11,6 +11,7 @@ import click
 from kddim import __version__, signals
 from kddim.checks import printable
 from kddim.cli.compare import compare
+from kddim.cli.distill import distill
 from kddim.cli.ema import ema
 from kddim.cli.evaluate import evaluate
 from kddim.cli.experiments import consistency, interpolate, reconstruct
@@ -51,7 +52,19 @@ def app() -> None:
 
 
 EXPERIMENTS = (sweep, consistency, interpolate, reconstruct)
-for _command in (train, ema, tune, generate, evaluate, stats, compare, *EXPERIMENTS, info, presets):
+for _command in (
+    train,
+    ema,
+    tune,
+    distill,
+    generate,
+    evaluate,
+    stats,
+    compare,
+    *EXPERIMENTS,
+    info,
+    presets,
+):
     app.add_command(_command)
 
 

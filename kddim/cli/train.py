@@ -42,17 +42,39 @@ def train(context, config, overwrite, dry_run, resume, **options):
         _resume(Path(resume), given)
         return
     given = {name: value for name, value in given.items() if name in ("source", *options)}
+    start_run(context, given, config, overwrite, dry_run)
+
+
+def start_run(
+    context: click.Context,
+    given: dict[str, Any],
+    config: str | None,
+    overwrite: bool,
+    dry_run: bool,
+    defaults: dict[str, Any] | None = None,
+) -> None:
+    """Start a run from settings, or describe it.
+
+    Args:
+        context: Context of the verb.
+        given: Settings of the command line, by name.
+        config: File of settings, or None.
+        overwrite: If true, an earlier run is replaced.
+        dry_run: If true, the run is only described.
+        defaults: Settings that the command line and the file override.
+    """
     file = None if config is None else read_settings(config)
     chosen = (file.values if file else {}) | validate(RunSettings, given)
     preset = chosen.get("preset")
-    settings = (recipe(preset) if preset else {}) | chosen
+    settings = (defaults or {}) | (recipe(preset) if preset else {}) | chosen
     output = settings.pop("output", None)
     if output is None and not dry_run:
         raise click.MissingParameter(ctx=context, param=_parameter(context, "output"))
     start_keras(choose_backend(file, given))
     settings.pop("backend", None)
     report_differences(file, settings)
-    by_init = _settings_of_init(settings.get("init"), chosen)
+    distilled = settings.get("distill_steps") is not None
+    by_init = _settings_of_init(settings.get("init"), chosen, distilled)
     sources = {name: f"preset {preset}" for name in settings if name not in chosen}
     sources |= {name: f"init {settings['init']}" for name in by_init if name not in chosen}
     settings |= by_init
@@ -82,13 +104,13 @@ def _configure(settings: dict[str, Any]) -> Any:
     return TrainingConfig(**settings)
 
 
-def _settings_of_init(init: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
+def _settings_of_init(init: str | None, chosen: dict[str, Any], distilled: bool) -> dict[str, Any]:
     """Return the settings of the model that a run starts from. Chosen ones must agree."""
     if init is None:
         return {}
     from kddim.training.starting import check_agreement, network_settings
 
-    found = network_settings(init)
+    found = network_settings(init, distilled)
     check_agreement(init, found, chosen)
     return found
 

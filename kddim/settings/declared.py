@@ -25,6 +25,7 @@ from kddim.settings.kinds import (
     Count,
     Decay,
     Depth,
+    DistillSteps,
     Fraction,
     ImageSize,
     Integer,
@@ -83,6 +84,8 @@ class Settings:
     attention_levels: tuple[Level, ...] = setting((), "Levels with self-attention, such as 2,3. Level 0 is the finest.", unset="none")
     normalization: Annotated[str, OneOf("normalization", NORMALIZATIONS)] = setting("batch", "Normalisation layers: batch, or group for small batches.")
     init: Path | None = setting(None, "Preset, run, .keras file or hf://user/repo to start from: its averaged weights, and its network.", unset="random weights")
+    distill_steps: DistillSteps | None = setting(None, "Teach the model of `init` to sample in this number of DDIM steps. kddim distill sets it.", unset="no distillation")
+    distill_from: Annotated[str, OneOf("prediction_type", PREDICTION_TYPES)] | None = setting(None, "Prediction type of the model of `init`, if the model that is taught has another one. kddim distill sets it.", unset="`prediction_type`")
     batch_size: BatchSize = setting(64, "Number of images per step.")
     epochs: Count | None = setting(None, "Number of epochs.")
     steps_per_epoch: Count | None = setting(None, "Number of steps per epoch.", unset="`repeats` passes over the data")

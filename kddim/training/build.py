@@ -6,6 +6,7 @@ import keras
 
 from kddim import callbacks
 from kddim.data import ImageDataset
+from kddim.distillation import ProgressiveDistillation
 from kddim.learning_rates import ConstantThenLinear
 from kddim.metrics import encoders
 from kddim.model import DiffusionModel
@@ -31,9 +32,16 @@ def build_model(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionMo
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
         loss=keras.losses.get(config.loss),
-        objective=Regression(model.loss_type, config.training_times, config.weighting),
+        objective=_objective(config, model),
     )
     return model
+
+
+def _objective(config: ResolvedConfig, model: DiffusionModel) -> Any:
+    if config.distill_steps is None:
+        return Regression(model.loss_type, config.training_times, config.weighting)
+    teacher_type = config.distill_from or model.prediction_type
+    return ProgressiveDistillation(model, config.distill_steps, teacher_type)
 
 
 def _learning_rate(config: ResolvedConfig, steps: int) -> Any:

@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kddim import presets, runs, schedules
 from kddim.checks import check_image_size, printable
+from kddim.distillation import ProgressiveDistillation
 from kddim.model import DiffusionModel
 from kddim.model_files import check_model_file, explained
 from kddim.networks.residual_unet import residual_unet
@@ -27,12 +30,16 @@ _FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 # Settings of the network itself.
 _NETWORK = tuple(n for n in inspect.signature(residual_unet).parameters if n in _FIELDS)
 
+_SHARED = ("validation_split", "limit", "seed", "flip", "batch_size", "epochs", "steps_per_epoch", "repeats", "every")  # fmt: skip
 
-def network_settings(init: str | os.PathLike) -> dict[str, Any]:
+
+def network_settings(init: str | os.PathLike, distilled: bool = False) -> dict[str, Any]:
     """Return the settings that a run must share with the model that it starts from.
 
     Args:
         init: Place of the model, as `kddim.presets.load_model` takes it.
+        distilled: If true, the run teaches a model that predicts velocities where the other
+            one predicts noises, because noises do not say what the image is at high noise.
 
     Returns:
         Values by name: the options of the network, `channels`, `schedule` and `prediction_type`.
@@ -54,7 +61,24 @@ def network_settings(init: str | os.PathLike) -> dict[str, Any]:
         found |= {name: arguments.get(name) for name in ("widths", "block_depth")}
     found |= {name: arguments.get(name) for name in ("image_size", "channels", "prediction_type")}
     found["schedule"] = _schedule_name(init, arguments.get("schedule"))
+    if distilled and found["prediction_type"] == "noise":
+        found |= {"prediction_type": "velocity", "distill_from": "noise"}
     return validate(Settings, found, printable(init))
+
+
+def settings_of_run(init: str | os.PathLike) -> dict[str, Any]:
+    """Return the settings of a model's training that its distillation shares.
+
+    Args:
+        init: Place of the model.
+
+    Returns:
+        Values by name: what decides the split of the data, the batches and the epochs. Empty if
+        nothing is known about the training.
+    """
+    training = _read(init)[1]
+    names = [name for name in _SHARED if training.get(name) is not None]
+    return validate(Settings, {name: training[name] for name in names}, printable(init))
 
 
 def check_agreement(
@@ -89,7 +113,7 @@ def take_over(config: TrainingConfig) -> TrainingConfig:
     """
     if config.init is None:
         return config
-    found = network_settings(config.init)
+    found = network_settings(config.init, config.distill_steps is not None)
     chosen = {n: getattr(config, n) for n in found if getattr(config, n) != _FIELDS[n].default}
     check_agreement(config.init, found, chosen)
     return dataclasses.replace(config, **found)
@@ -100,7 +124,7 @@ def initialise(model: DiffusionModel, init: str | os.PathLike) -> dict[str, str]
 
     Args:
         model: Model of a run, before its first step.
-        init: Place of the other model.
+        init: Place of the other model. It also becomes the first teacher of a distillation.
 
     Returns:
         `model`, the place, and `digest`, the SHA-256 hash of the file of weights.
@@ -109,10 +133,16 @@ def initialise(model: DiffusionModel, init: str | os.PathLike) -> dict[str, str]
         ValueError: If the other model cannot be loaded, or has another network.
     """
     other = presets.load_model(init)
+    weights = weights_of(other).network
     try:
-        set_weights(model, weights_of(other).network)
+        set_weights(model, weights)
     except ValueError as error:
         raise ValueError(f"The weights of {printable(init)} do not fit the run. {error}") from error
+    if isinstance(model.objective, ProgressiveDistillation):
+        model.objective.teacher.set_weights(weights)
+    if model.prediction_type != other.prediction_type:
+        # Its last layer would begin with another quantity. It begins with zeros, as a new one.
+        set_weights(model, [*weights[:-2], *(np.zeros_like(weight) for weight in weights[-2:])])
     return {"model": os.fspath(init), "digest": digest_of(_weights_file(init))}
 
 

@@ -1,0 +1,59 @@
+"""Verb `kddim distill`."""
+
+from typing import Any
+
+import click
+
+from kddim.cli import options as shared
+from kddim.cli.train import start_run
+from kddim.cli.train_options import given_settings, option_of
+
+# Settings that the model and the number of steps decide are left out.
+_SETTINGS = (
+    "batch_size", "epochs", "steps_per_epoch", "repeats", "learning_rate", "learning_rate_decay",
+    "weight_decay", "ema", "loss", "remat", "flip", "limit", "validation_split", "kid_encoder",
+    "encoder_weights", "kid_images", "kid_max_seconds", "every", "seed", "strict", "tensorboard",
+    "track", "checkpoint_minutes", "checkpoint_steps", "backend", "dtype",
+)  # fmt: skip
+# A step of distillation calls the teacher twice, so that it costs up to 5/3 of a training step.
+# A third of the epochs is then about half of the cost of the training.
+_SHARE = 0.3
+
+
+@click.command()
+@click.argument("model", type=click.Path())
+@click.argument("source")
+@click.option("--diffusion-steps", type=click.IntRange(1, 64), required=True, help="Number of steps that MODEL is taught for.")  # fmt: skip
+@option_of("output")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier run in that folder.")
+@click.option("--dry-run", is_flag=True, help="Print the settings, the memory and the time of the run, and write nothing.")  # fmt: skip
+@shared.group(*(option_of(name) for name in _SETTINGS))
+@click.pass_context
+def distill(context, model, source, diffusion_steps, overwrite, dry_run, **options):
+    """Teach MODEL to generate in few steps, from the images of SOURCE, and write a run folder.
+
+    Progressive distillation: a student with the weights of MODEL learns to do in one step of DDIM
+    what MODEL does in two, becomes the teacher, and so on: 8, 4, 2 and 1 steps. The result
+    generates with --diffusion-steps N and the default sampler.
+
+    Settings that are not given are those of MODEL's own training, with 0.3 of its epochs,
+    --loss mean_squared_error, --ema 0.995 and --learning-rate-decay 0.3. KID is measured with
+    the number of steps that is taught. An interrupted run goes on with kddim train --resume RUN.
+
+    \b
+    Examples:
+      kddim distill runs/mine ~/pictures --diffusion-steps 2 --output runs/mine2
+      kddim generate runs/mine2 --diffusion-steps 2
+      kddim train --resume runs/mine2
+    """
+    from kddim.distillation import num_stages
+    from kddim.training.starting import settings_of_run
+
+    given = {name: value for name, value in given_settings(context).items() if name in options}
+    given |= {"init": model, "source": source, "distill_steps": diffusion_steps}
+    given |= {"kid_steps": diffusion_steps}
+    defaults: dict[str, Any] = {"loss": "mean_squared_error", "ema": 0.995}
+    defaults |= {"learning_rate_decay": 0.3, **settings_of_run(model)}
+    if "epochs" in defaults:
+        defaults["epochs"] = max(num_stages(diffusion_steps), round(_SHARE * defaults["epochs"]))
+    start_run(context, given, None, overwrite, dry_run, defaults)

@@ -1,0 +1,188 @@
+"""Distillation: its target against DDIM, its stages, its runs and its files."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_model
+from keras import ops
+
+import kddim
+from kddim import cli, runs
+from kddim.backend import to_numpy
+from kddim.distillation import ProgressiveDistillation, StagesCallback, num_stages
+from kddim.training import TrainingConfig, resume, train
+
+
+@pytest.fixture
+def student(images):
+    return make_model(images, prediction_type="velocity")
+
+
+def distil(student, steps=2, teacher_type="velocity"):
+    objective = ProgressiveDistillation(student, steps, teacher_type)
+    student.compile(keras.optimizers.Adam(1e-3), loss="mean_squared_error", objective=objective)
+    return objective
+
+
+@pytest.mark.parametrize(("steps", "stages"), [(1, 4), (2, 3), (3, 3), (4, 2), (8, 1), (20, 1)])
+def test_stages_halve_the_steps(steps, stages):
+    assert num_stages(steps) == stages
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("teacher_type", ["velocity", "noise", "image"])
+@pytest.mark.parametrize("step", [0, 2, 7])
+def test_the_target_leads_where_two_steps_of_the_teacher_lead(student, teacher_type, step):
+    """Eight steps of the student are sixteen of the teacher, which `generate` takes."""
+    objective = distil(student, 2, teacher_type)
+    teacher = type(student).from_config({**student.get_config(), "prediction_type": teacher_type, "loss_type": None})  # fmt: skip
+    teacher.ema_network.set_weights(objective.teacher.get_weights())
+    noises = kddim.latents.initial_noise(3, student.image_shape, 1)
+    images = kddim.latents.initial_noise(3, student.image_shape, 2)
+    times = [1.0 - step / 8, 1.0 - (step + 0.5) / 8, 1.0 - (step + 1) / 8]
+    (noise, signal), _, (end_noise, end_signal) = (student.schedule(np.array(t)) for t in times)
+    noisy = (signal * images + noise * noises).astype("float32")
+    ends = {}
+    sampler = kddim.samplers.DDIM(times=times)
+    pred = sampler.sample(
+        lambda *a: teacher.denoise(*a), student.schedule, noisy, 2,
+        callback=lambda i, noisy, pred: ends.update(noisy=to_numpy(noisy)),
+    )  # fmt: skip
+    found = objective.examples(
+        lambda *rates: student.denoise(*rates),
+        student.diffusion_schedule,
+        *(ops.convert_to_tensor(v) for v in (images, noises, np.full((3, 1, 1, 1), times[0], "float32"))),
+    )  # fmt: skip
+    target = to_numpy(found["images"])
+    if step == 7:  # sampling returns the last prediction
+        np.testing.assert_allclose(target, to_numpy(pred), atol=1e-4)
+    else:
+        led = end_signal * target + end_noise * to_numpy(found["noises"])
+        np.testing.assert_allclose(led, ends["noisy"], atol=2e-3)
+    velocity = signal * to_numpy(found["noises"]) - noise * target
+    np.testing.assert_allclose(to_numpy(found["target"]), velocity, atol=1e-3)
+
+
+@pytest.mark.backend
+def test_the_student_becomes_the_teacher(student, images):
+    objective = distil(student)
+    first = objective.teacher.get_weights()
+    seen = []
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append(
+            (int(objective.stage), [np.array(w) for w in objective.teacher.get_weights()])
+        )
+    )
+    student.fit(images, batch_size=32, epochs=6, verbose=0, callbacks=[StagesCallback(), watch])
+    assert [stage for stage, _ in seen] == [0, 0, 1, 1, 2, 2]
+    for one, other in zip(seen[1][1], first):
+        np.testing.assert_array_equal(one, other)
+    assert any(np.any(one != other) for one, other in zip(seen[2][1], seen[1][1]))
+    assert any(np.any(one != other) for one, other in zip(seen[4][1], seen[2][1]))
+    objective.begin_epoch(student, 5, 6)
+    for one, other in zip(seen[5][1], objective.teacher.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.backend
+def test_times_of_the_student_are_those_of_its_steps(student):
+    objective = distil(student)
+    generator = keras.random.SeedGenerator(0)
+    images = ops.zeros((400, *student.image_shape))
+    for stage, steps in enumerate((8, 4, 2)):
+        objective.stage.assign(stage)
+        _, times = objective.draw(images, student.schedule, generator)
+        found = np.unique(to_numpy(times).round(5))
+        np.testing.assert_allclose(found, np.arange(1, steps + 1) / steps, atol=1e-5)
+
+
+@pytest.mark.backend
+def test_files_of_the_model_hold_no_teacher(student, images, tmp_path):
+    plain = make_model(images, prediction_type="velocity")
+    plain.save(tmp_path / "plain.keras")
+    objective = distil(student)
+    student.fit(images, batch_size=32, epochs=1, verbose=0, callbacks=[StagesCallback()])
+    for options in ({}, {"include_optimizer": False}):
+        student.save(tmp_path / "student.keras", **options)
+        assert student.objective is objective
+        loaded = runs.load_model(tmp_path / "student.keras")
+        assert len(loaded.weights) == len(plain.weights)
+        wanted = student.generate(2, 2, seed=0)
+        np.testing.assert_allclose(loaded.generate(2, 2, seed=0), wanted, atol=1e-5)
+    student.save(tmp_path / "student.keras")
+    # Keras' Adam has two more numbers per weight, and so has the AdamW of the plain model.
+    sizes = [(tmp_path / name).stat().st_size for name in ("student.keras", "plain.keras")]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
+    compiled = keras.saving.load_model(tmp_path / "student.keras")
+    assert compiled.objective == kddim.objective.Regression("velocity")
+    student.fit(images, batch_size=32, epochs=1, verbose=0)  # it goes on with its teacher
+    assert student.objective is objective
+    student.compile()  # and without one
+    assert len(student.weights) == len(plain.weights)
+
+
+def test_a_model_of_noises_is_refused(model):
+    with pytest.raises(ValueError, match="another quantity than the noise"):
+        ProgressiveDistillation(model, 2, "noise")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    config = TrainingConfig("digits", limit=100, widths=[4, 8], block_depth=1, epochs=10, kid_encoder="none")  # fmt: skip
+    return train(config, folder, verbose=0)
+
+
+def test_a_run_of_distillation_and_its_resumption(teacher, tmp_path):
+    options = {"init": str(teacher), "distill_steps": 2, "epochs": 3, "limit": 100}
+    config = TrainingConfig("digits", kid_encoder="none", checkpoint_steps=1, **options)
+    whole = train(config, tmp_path / "whole", verbose=0)
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations >= 3:
+                raise KeyboardInterrupt
+
+    part = tmp_path / "part"
+    original = kddim.training.run._Run._callbacks
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kddim.training.run._Run, "_callbacks", lambda run: [*original(run), Stop()])
+        with pytest.raises(KeyboardInterrupt):
+            train(config, part, verbose=0)
+    resume(part, verbose=0)
+    one, other = (runs.load_model(folder) for folder in (whole, part))
+    assert one.prediction_type == "velocity"
+    for weight, same in zip(one.get_weights(), other.get_weights()):
+        np.testing.assert_allclose(weight, same, atol=1e-6)
+    assert "distill_steps: 2" in " ".join(f"{k}: {v}" for k, v in runs.describe(part).items()).replace("training ", "")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"init": None}, "a model to distill"),
+        ({"epochs": 2}, "at least 3, one for each stage"),
+        ({"max_minutes": 1.0}, "no max_minutes"),
+    ],
+)
+def test_settings_that_cannot_be_distilled_are_refused(teacher, tmp_path, options, message):
+    options = {"init": str(teacher), "distill_steps": 2, "epochs": 3} | options
+    with pytest.raises(ValueError, match=message):
+        train(TrainingConfig("digits", prediction_type="velocity" if options["init"] is None else "noise", **options), tmp_path / "x", verbose=0)  # fmt: skip
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_verb_takes_the_settings_of_the_model(teacher, tmp_path, capsys):
+    output = tmp_path / "two"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["distill", str(teacher), "digits", "--diffusion-steps", "2", "--output", str(output), "--encoder", "random_conv", "--kid-images", "8", "--every", "1"])  # fmt: skip
+    assert stopped.value.code == 0, capsys.readouterr().err
+    config = json.loads((output / "config.json").read_text())
+    settings = config["training"]
+    wanted = {"limit": 100, "epochs": 3, "widths": [4, 8], "distill_from": "noise", "kid_steps": 2}
+    assert settings.items() >= (wanted | {"loss": "mean_squared_error", "ema": 0.995}).items()
+    assert config["init"]["model"] == str(teacher)
+    assert "diffusion steps 2" in capsys.readouterr().err or settings["kid_steps"] == 2
+    assert runs.load_model(output).generate(1, 2).shape == (1, 8, 8, 1)
