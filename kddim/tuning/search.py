@@ -32,7 +32,8 @@ class Found:
         diffusion_steps: Number of steps.
         sampler: The sampler, with its times.
         error: Root mean square of the distance, per pixel, of its images from those of the
-            accurate trajectories, of noises that the search did not see. Images are normalised.
+            accurate trajectories, of noises that the search did not see. Images are normalised,
+            and their frequencies weighted (`kddim.tuning.trajectories.frequency_weights`).
     """
 
     diffusion_steps: int
@@ -106,7 +107,8 @@ class Search:
         """Return the sampler on some points whose steps end nearest to the trajectories.
 
         The steps are fitted one after the other, each from where those before it lead, so that it
-        also corrects their errors.
+        also corrects their errors. The last one returns the images that the network predicts: a
+        combination of several predictions would leave grain.
 
         Returns:
             `(error, sampler)`, with the error of the noises that were fitted.
@@ -119,14 +121,16 @@ class Search:
             noisy = images * np.float32(signal[here])
             history = [known.predict(noisy, noise[here], signal[here]), *history[: ORDER - 1]]
             length = known.sigmas[there] - known.sigmas[here]
-            columns = np.stack([past.ravel() for past in history], axis=1).astype("float64")
-            wanted = (target[there] - images).ravel().astype("float64") / length
-            weights = np.linalg.lstsq(columns, wanted, rcond=None)[0]
+            weights = np.ones(1)
+            if there != path[-1]:
+                columns = [known.weighted(past).ravel() for past in history]
+                wanted = known.weighted((target[there] - images) / length).ravel()
+                weights = np.linalg.lstsq(np.stack(columns, axis=1), wanted, rcond=None)[0]
             mean = sum(np.float32(w) * past for w, past in zip(weights, history))
             images = images + np.float32(length) * mean
             table.append(tuple(float(w) for w in weights))
         sampler = LinearMultistep(times=self._times(path), table=tuple(table))
-        return root_mean_square(images - target[-1]), sampler
+        return self._distance(images - target[-1]), sampler
 
     def error(self, sampler: Sampler, diffusion_steps: int) -> float:
         """Return the error of a sampler for noises that the search does not see."""
@@ -135,7 +139,11 @@ class Search:
     def _error(self, sampler: Sampler, diffusion_steps: int, part: slice) -> float:
         noises, target = self.trajectories.noises[part], self.trajectories.path[-1][part]
         images = to_numpy(self.model.reverse_diffusion(noises, diffusion_steps, sampler))
-        return root_mean_square(images - target)
+        return self._distance(images - target)
+
+    def _distance(self, differences: np.ndarray) -> float:
+        """Return the root of the mean square, per pixel, of differences with weighted frequencies."""
+        return float(np.sqrt(np.mean(self.trajectories.weighted(differences) ** 2)))
 
     def _times(self, path: Path) -> tuple[float, ...]:
         return tuple(float(self.trajectories.times[point]) for point in path)
@@ -165,8 +173,3 @@ class Search:
                 if moved_error < error:
                     path, error, sampler = moved, moved_error, moved_sampler
         return sampler
-
-
-def root_mean_square(differences: np.ndarray) -> float:
-    """Return the root of the mean square of an array."""
-    return float(np.sqrt(np.mean(np.square(differences, dtype="float64"))))

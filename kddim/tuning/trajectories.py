@@ -15,6 +15,9 @@ from kddim.samplers import times as time_grids
 NUM_POINTS = 60
 BATCH_SIZE = 64
 ORDER = 3  # of the solver that follows the trajectories
+# Of the weights of frequencies. With 0, tuned samplers of 3 steps leave grain (KID of a model of
+# flowers 19.2), with 0.5 they blur (10.9 with the last step as now); 0.35 gives 8.1.
+EXPONENT = 0.35
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +32,10 @@ class Trajectories:
         times: Decreasing diffusion times of the points, `(points + 1,)` float64. The last one is
             the clean end, 0.
         rates: Noise rates and signal rates at the times, a pair of float64 arrays.
-        gram: Mean products of the images `y` at all times, the clean end included, and then of
-            the predicted noises at all times but the clean end, `(2 * points + 1, 2 * points +
-            1)` float64. They are means over images and pixels.
+        spectrum: Weights of the frequencies of images, as `frequency_weights` returns them.
+        gram: Mean products of the weighted images `y` at all times, the clean end included, and
+            then of the weighted predicted noises at all times but the clean end,
+            `(2 * points + 1, 2 * points + 1)` float64. They are means over images and pixels.
         noises: Noises of the kept images, `(kept, height, width, channels)`.
         path: Images `y` of the kept noises, `(points + 1, kept, height, width, channels)`.
         predict: `(noisy_images, noise_rate, signal_rate) -> pred_noises`, compiled.
@@ -39,6 +43,7 @@ class Trajectories:
 
     times: np.ndarray
     rates: tuple[np.ndarray, np.ndarray]
+    spectrum: np.ndarray
     gram: np.ndarray
     noises: np.ndarray
     path: np.ndarray
@@ -49,6 +54,38 @@ class Trajectories:
         """`noise_rate / signal_rate` at the times, and 0 at the clean end."""
         noise, signal = self.rates
         return np.append(noise[:-1] / signal[:-1], 0.0)
+
+    def weighted(self, images: np.ndarray) -> np.ndarray:
+        """Return images `(..., height, width, channels)` with weighted frequencies."""
+        return _weighted(images, self.spectrum)
+
+
+def frequency_weights(images: np.ndarray) -> np.ndarray:
+    """Return weights of frequencies that make errors comparable to the images.
+
+    Most of the variance of photographs is in low frequencies. An error of fine grain is then small
+    in the mean square, and plain to see. The weight of a frequency is the power of the images
+    there to `-EXPONENT`. White noise keeps its mean square.
+
+    Args:
+        images: Images, `(n, height, width, channels)`.
+
+    Returns:
+        Float64 array `(height, width // 2 + 1, channels)`, for `numpy.fft.rfft2`.
+    """
+    width = images.shape[2]
+    power = np.mean(np.abs(np.fft.fft2(images, axes=(1, 2))) ** 2, axis=0)
+    power = np.maximum(power, 1e-6 * power.mean())
+    weights = power**-EXPONENT
+    weights /= np.sqrt(np.mean(weights**2))
+    return weights[:, : width // 2 + 1]
+
+
+def _weighted(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    axes = (-3, -2)
+    # In float64: products of images are subtracted from one another.
+    spectra = np.fft.rfft2(images.astype("float64"), axes=axes)
+    return np.fft.irfft2(spectra * weights, s=images.shape[-3:-1], axes=axes)
 
 
 def follow(
@@ -97,14 +134,18 @@ def follow(
         number = min(size, num_images - first)
         noises = backend.to_numpy(latents.initial_noise(size, model.image_shape, seed, first))
         path, predictions = _follow_batch(predict, noises, noise, signal, weights)
-        vectors = np.stack([*path, *predictions])[:, :number].reshape(2 * points + 1, -1)
-        gram += vectors.astype("float64") @ vectors.T.astype("float64")
+        if first == 0:
+            spectrum = frequency_weights(path[-1][:number])
+        vectors = np.stack([*path, *predictions])[:, :number]
+        vectors = np.stack([_weighted(images, spectrum).ravel() for images in vectors])
+        gram += vectors @ vectors.T
         if first < kept:
             found.append((noises[:number], np.stack(path)[:, :number]))
         advance(number)
     return Trajectories(
         times,
         (noise, signal),
+        spectrum,
         gram / (num_images * np.prod(model.image_shape)),
         np.concatenate([noises for noises, _ in found])[:kept],
         np.concatenate([path for _, path in found], axis=1)[:, :kept],
