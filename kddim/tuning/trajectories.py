@@ -15,6 +15,10 @@ from kddim.samplers import times as time_grids
 NUM_POINTS = 60
 BATCH_SIZE = 64
 ORDER = 3  # of the solver that follows the trajectories
+# Time of the last prediction: that of DDIM with the 20 steps that are the default. Predictions at
+# lower noise add grain (KID of a model of flowers: 8.6 with 40 accurate steps to time 0.025, 7.9
+# with 20 steps of DDIM).
+LAST_TIME = 0.05
 # Of the weights of frequencies. With 0, tuned samplers of 3 steps leave grain (KID of a model of
 # flowers 19.2), with 0.5 they blur (10.9 with the last step as now); 0.35 gives 8.1.
 EXPONENT = 0.35
@@ -163,7 +167,7 @@ def point_times(schedule: Any, points: int = NUM_POINTS) -> np.ndarray:
     times = np.unique(np.concatenate(grids))
     # Close neighbours of the two grids give no new place, and the solver divides by their distance.
     chosen = [0.0]
-    for time in times[1:-1]:
+    for time in times[(times >= LAST_TIME) & (times < 1.0)]:
         if time - chosen[-1] > 0.1 / points and 1.0 - time > 1e-4:
             chosen.append(float(time))
     return np.array([*chosen, 1.0])[::-1].copy()
