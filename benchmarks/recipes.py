@@ -80,6 +80,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ema 0.995": {"on": "small", "ema": 0.995},
     # Data.
     "flip": {"on": "small", "flip": True},
+    # Together: more and cheaper steps without patches, at three sizes of the network.
+    "more steps": {"on": "bfloat16", "batch_size": 32},
+    "most steps": {"on": "bfloat16", "batch_size": 16},
+    "more steps, wide": {"on": "more steps", "widths": [32, 64, 96, 128]},
+    "more steps, middle": {"on": "more steps", "widths": [24, 48, 72, 96]},
+    "more steps, decay": {"on": "more steps", "learning_rate_decay": 0.3},
+    "more steps, rate 2e-3": {"on": "more steps", "learning_rate": 2e-3},
     # Together: what pays above, at three sizes of the network.
     "fast": {"on": "bfloat16", "patch_size": 2, "widths": [64, 96, 128], "flip": True},
     "fast, narrow": {"on": "fast", "widths": [48, 64, 96]},

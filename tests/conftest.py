@@ -1,11 +1,9 @@
 """What all tests share: a quiet start, no windows, and small models."""
 
+import gc
 import os
 import signal
 
-# A shell starts what it runs in the background with SIGINT ignored. Tests send this signal.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -22,10 +20,25 @@ import pytest
 import kddim
 
 
+def pytest_configure(config):
+    """Give signals their usual meaning: a shell's background, and nohup, ignore them."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):  # fmt: skip
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """No test reads or writes the user's cache."""
     os.environ["KDDIM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_models():
+    """No module keeps the models of those before: they slow down the later ones many times."""
+    yield
+    keras.utils.clear_session()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -26,8 +26,8 @@ def tune(model, diffusion_steps, sampler, output, overwrite, dtype, **options):
     and in a run folder also in samplers.json. --sampler tuned uses it.
 
     The table shows errors: the root mean square of the distance per pixel from the accurate
-    images, of noises that the search did not see. Images are normalised, with variance 1. Fine
-    grain counts more than in a plain mean, as it does for the eye.
+    images, of noises that the search did not see. Images are normalised, with variance 1. With
+    fitted weights, fine grain counts more than in a plain mean, as it does for the eye.
 
     MODEL is a .keras file, a run folder, or a preset. A preset needs --output.
 
@@ -52,10 +52,10 @@ def tune(model, diffusion_steps, sampler, output, overwrite, dtype, **options):
     for steps in diffusion_steps:
         tuning.check(steps, kind)
     loaded = presets.load_model(model, dtype)
-    search = tuning.make_search(loaded, verbose=interactive(), **options)
+    search = tuning.make_search(loaded, kind, verbose=interactive(), **options)
     found = []
     for steps in diffusion_steps:
-        found.append(search.find(steps, kind))
+        found.append(search.find(steps))
         click.echo(f"{steps} steps: {found[-1].sampler}")
     click.echo()
     _report(tuning.compare(search, found))

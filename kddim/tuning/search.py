@@ -70,26 +70,30 @@ class Search:
         model: A `kddim.Denoiser`.
         trajectories: Its accurate trajectories. The first half of the kept images decides, and
             the second half gives the errors that are reported.
+        sampler: "fitted" fits the weights of each step (`LinearMultistep`). The name of a
+            sampler, or a `kddim.samplers.Sampler`, keeps its method, and times are searched.
+
+    Raises:
+        ValueError: If the sampler is unknown or stochastic.
     """
 
-    def __init__(self, model: Any, trajectories: Trajectories):
+    def __init__(self, model: Any, trajectories: Trajectories, sampler: Any = FITTED):
         self.model = model
+        self.sampler = check(1, sampler)[1]
         self.trajectories = trajectories
         self.costs = step_costs(trajectories)
         self.half = len(trajectories.noises) // 2
 
-    def find(self, diffusion_steps: int, sampler: Any = FITTED) -> Found:
+    def find(self, diffusion_steps: int) -> Found:
         """Return the best sampler with a number of steps.
 
         Args:
             diffusion_steps: Number of steps, 1 to 20.
-            sampler: "fitted" fits the weights of each step (`LinearMultistep`). The name of a
-                sampler, or a `kddim.samplers.Sampler`, keeps its method, and times are searched.
 
         Raises:
-            ValueError: If there are too many steps, or if the sampler is stochastic.
+            ValueError: If there are too many steps.
         """
-        steps, sampler = check(diffusion_steps, sampler)
+        steps, sampler = check(diffusion_steps, self.sampler)
         if sampler == FITTED:
             measure: Measure = self.fit
         else:

@@ -64,15 +64,16 @@ class Trajectories:
         return _weighted(images, self.spectrum)
 
 
-def frequency_weights(images: np.ndarray) -> np.ndarray:
+def frequency_weights(images: np.ndarray, exponent: float = EXPONENT) -> np.ndarray:
     """Return weights of frequencies that make errors comparable to the images.
 
     Most of the variance of photographs is in low frequencies. An error of fine grain is then small
     in the mean square, and plain to see. The weight of a frequency is the power of the images
-    there to `-EXPONENT`. White noise keeps its mean square.
+    there to `-exponent`. White noise keeps its mean square.
 
     Args:
         images: Images, `(n, height, width, channels)`.
+        exponent: Exponent. With 0, all weights are 1.
 
     Returns:
         Float64 array `(height, width // 2 + 1, channels)`, for `numpy.fft.rfft2`.
@@ -80,7 +81,7 @@ def frequency_weights(images: np.ndarray) -> np.ndarray:
     width = images.shape[2]
     power = np.mean(np.abs(np.fft.fft2(images, axes=(1, 2))) ** 2, axis=0)
     power = np.maximum(power, 1e-6 * power.mean())
-    weights = power**-EXPONENT
+    weights = power**-exponent
     weights /= np.sqrt(np.mean(weights**2))
     return weights[:, : width // 2 + 1]
 
@@ -97,6 +98,7 @@ def follow(
     num_images: int = 256,
     seed: int = 0,
     *,
+    perceptual: bool = False,
     kept: int = 64,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Trajectories:
@@ -106,6 +108,8 @@ def follow(
         model: A `kddim.Denoiser`.
         num_images: Number of noises, at least 1.
         seed: Seed of the noises.
+        perceptual: If true, the trajectories end with a prediction at time 0.05 instead of the
+            last point, and frequencies are weighted. If false, all weights are 1.
         kept: Number of noises whose images are kept at all points.
         advance: Called with the number of images after each batch.
 
@@ -113,7 +117,7 @@ def follow(
         ValueError: If `num_images` is below 1, or the process starts without any signal.
     """
     num_images = check_count("num_images", num_images)
-    times = point_times(model.schedule)
+    times = point_times(model.schedule, LAST_TIME if perceptual else 0.0)
     noise, signal = (backend.to_numpy(r).astype("float64") for r in model.schedule(times))
     if signal[0] < 1e-6:
         raise ValueError(
@@ -139,7 +143,7 @@ def follow(
         noises = backend.to_numpy(latents.initial_noise(size, model.image_shape, seed, first))
         path, predictions = _follow_batch(predict, noises, noise, signal, weights)
         if first == 0:
-            spectrum = frequency_weights(path[-1][:number])
+            spectrum = frequency_weights(path[-1][:number], EXPONENT if perceptual else 0.0)
         vectors = np.stack([*path, *predictions])[:, :number]
         vectors = np.stack([_weighted(images, spectrum).ravel() for images in vectors])
         gram += vectors @ vectors.T
@@ -157,18 +161,22 @@ def follow(
     )
 
 
-def point_times(schedule: Any, points: int = NUM_POINTS) -> np.ndarray:
-    """Return the times of the points, `(points + 1,)`, from 1 to 0.
+def point_times(schedule: Any, last_time: float = 0.0) -> np.ndarray:
+    """Return the times of the points, about 60, from 1 to 0.
 
     Half of them have equal steps of the time, and half have equal steps of the log-SNR.
+
+    Args:
+        schedule: The schedule.
+        last_time: Least time above 0.
     """
-    half = points // 2
+    half = NUM_POINTS // 2
     grids = [time_grids.grid(name, schedule, half) for name in ("uniform", "log_snr")]
     times = np.unique(np.concatenate(grids))
     # Close neighbours of the two grids give no new place, and the solver divides by their distance.
     chosen = [0.0]
-    for time in times[(times >= LAST_TIME) & (times < 1.0)]:
-        if time - chosen[-1] > 0.1 / points and 1.0 - time > 1e-4:
+    for time in times[(times >= last_time) & (times > 0.0) & (times < 1.0)]:
+        if time - chosen[-1] > 0.1 / NUM_POINTS and 1.0 - time > 1e-4:
             chosen.append(float(time))
     return np.array([*chosen, 1.0])[::-1].copy()
 
