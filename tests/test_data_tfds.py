@@ -333,3 +333,12 @@ def test_images_that_fit_nowhere_are_refused_before_the_download(serve, monkeypa
         load("oxford_flowers102", 10**6, 2)
     with pytest.raises(ValueError, match=r"Expected 10 images of 1000000x1000000x3 to fit in ha"):
         load("oxford_flowers102", 10**6, 2, limit=10)
+
+
+def test_labels_are_those_of_the_data_set_with_their_names(serve):
+    serve()
+    train, validation = load("oxford_flowers102", 8, 16, labels=True, limit=40)
+    for data in (train, validation):
+        assert (data.images[:, 0, 0, 0] % 10 == data.labels).all()
+    assert train.class_names[:2] == ("pink primrose", "hard-leaved pocket orchid")
+    assert len(train.class_names) == 102

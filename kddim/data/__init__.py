@@ -11,9 +11,10 @@ from kddim.checks import check_count, check_image_size, printable
 from kddim.data.arrays import load_arrays
 from kddim.data.dataset import ImageDataset
 from kddim.data.decode import arrays_to_size, set_channels
-from kddim.data.digits import load_digits
+from kddim.data.digits import load_digit_labels, load_digits
 from kddim.data.fingerprints import fingerprint
 from kddim.data.folder import load_folder
+from kddim.data.labels import Labels, file_labels, folder_labels
 from kddim.data.native import NativeImages
 from kddim.data.skipped import Unreadable, write_skipped
 from kddim.data.tfds import UNKNOWN_SOURCE, load_tfds
@@ -34,6 +35,7 @@ def load(
     seed: int = 0,
     steps_per_epoch: int | None = None,
     strict: bool = False,
+    labels: bool = False,
     verbose: int = 0,
 ) -> tuple[ImageDataset, ImageDataset]:
     """Load images for training and validation.
@@ -59,6 +61,10 @@ def load(
             that `repeats` gives.
         strict: If true, a picture or folder that cannot be read is an error. If false, it is
             skipped, and a warning in the log counts and names such files.
+        labels: If true, batches are `(images, labels)`, with int32 labels `(batch,)`, and the data
+            sets have `class_names`. The class of a picture is the name of its folder on the first
+            level below `source`. TensorFlow data sets and digits have labels of their own, and a
+            `.npz` file has them in its array `labels`, with names in `class_names` or without.
         verbose: 1 draws a progress bar of the decoding. 0 writes lines to the log.
 
     Returns:
@@ -69,7 +75,8 @@ def load(
     Raises:
         ValueError: If the source is unknown, if no image can be read, if values lie outside
             [0, 1], if the images do not fit in memory, if there are fewer training images than a
-            batch, if a file was skipped and `strict` is true, or if an option is invalid.
+            batch, if a file was skipped and `strict` is true, if `labels` is true and the source
+            has none, or if an option is invalid.
 
     Example:
         >>> train, validation = kddim.data.load("oxford_flowers102", 64, repeats=5)
@@ -79,16 +86,17 @@ def load(
     counts = {"batch_size": batch_size, "repeats": repeats}
     given = {"limit": limit, "channels": channels, "steps_per_epoch": steps_per_epoch}
     _check_options(source, validation_split, seed, counts, given)
-    parts = _load_parts(source, size, channels, validation_split, limit, seed, strict, verbose)
-    if len(parts.train) < batch_size:
+    loaded = _load(source, size, channels, validation_split, limit, seed, strict, labels, verbose)
+    (images, train_labels), held_out = loaded.train, loaded.validation
+    if len(images) < batch_size:
         raise ValueError(
             f"Expected at least one batch of {batch_size} training images. Received: "
-            f"{len(parts.train)} images. Use a smaller batch size or more images."
+            f"{len(images)} images. Use a smaller batch size or more images."
         )
     options = {"repeats": repeats, "steps_per_epoch": steps_per_epoch, "flip": flip, "seed": seed}
-    train = ImageDataset(parts.train, batch_size, training=True, **options)  # type: ignore[arg-type]
-    validation = ImageDataset(parts.validation, batch_size)
-    train.skipped = validation.skipped = parts.skipped
+    train = ImageDataset(images, batch_size, labels=train_labels, training=True, **options)  # type: ignore[arg-type]
+    validation = ImageDataset(held_out.images, batch_size, labels=held_out.labels)
+    train.skipped = validation.skipped = loaded.skipped
     return train, validation
 
 
@@ -106,42 +114,69 @@ def _check_options(source, validation_split, seed, counts, given) -> None:
         raise ValueError(UNKNOWN_SOURCE.format(source))
 
 
-class _Parts(NamedTuple):
-    """Images for training and for validation, and the files that cannot be read."""
+class _Part(NamedTuple):
+    """Images of a part of a source, and their labels."""
 
-    train: np.ndarray
-    validation: np.ndarray
+    images: np.ndarray
+    labels: Labels | None = None
+
+
+class _Loaded(NamedTuple):
+    """Parts for training and for validation, and the files that cannot be read."""
+
+    train: _Part
+    validation: _Part
     skipped: Sequence[Unreadable] = ()
 
 
-def _load_parts(source, size, channels, validation_split, limit, seed, strict, verbose) -> _Parts:
+def _load(
+    source, size, channels, validation_split, limit, seed, strict, with_labels, verbose
+) -> _Loaded:
     path = Path(source)
     random = np.random.default_rng(seed % 2**64)
     skipped: list[Unreadable] = []
+    labels = None
     if source == "digits":
         images = load_digits()
-        images = arrays_to_size(images[random.permutation(len(images))[:limit]], size)
-        images = set_channels(images, channels)
+        rows = random.permutation(len(images))[:limit]
+        images = set_channels(arrays_to_size(images[rows], size), channels)
+        if with_labels:
+            labels = Labels(load_digit_labels()[rows], tuple("0123456789"))
     elif path.is_dir():
-        images, skipped = load_folder(path, size, channels, random, limit, strict, verbose)
+        paths: list[Path] = []
+        images, skipped = load_folder(path, size, channels, random, limit, strict, verbose, paths)
+        if with_labels:
+            labels = folder_labels(path, paths)
     elif path.suffix.lower() in (".npy", ".npz"):
-        images = load_arrays(path, size, channels, random, limit)
+        kept: list[int] = []
+        images = load_arrays(path, size, channels, random, limit, kept)
+        if with_labels:
+            labels = file_labels(path, np.array(kept))
     elif path.exists():
         raise ValueError(
             'Expected "digits", a folder of pictures, a .npy or .npz file, or the name of a '
             f"TensorFlow data set. Received: the file {printable(source)}"
         )
     else:
-        return _Parts(*load_tfds(str(source), size, channels, validation_split, limit, verbose))
-    return _Parts(*_split(images, validation_split), skipped)
+        found: list[Labels] | None = [] if with_labels else None
+        parts = load_tfds(str(source), size, channels, validation_split, limit, verbose, found)
+        train, validation = (_Part(*pair) for pair in zip(parts, found or (None, None)))
+        return _Loaded(train, validation)
+    return _Loaded(*_split(_Part(images, labels), validation_split), skipped)
 
 
-def _split(images: np.ndarray, validation_split: float) -> tuple[np.ndarray, np.ndarray]:
+def _split(whole: _Part, validation_split: float) -> tuple[_Part, _Part]:
     """Cut shuffled images into two parts, neither of which is empty."""
-    if len(images) < 2:
+    number = len(whole.images)
+    if number < 2:
         raise ValueError(
             "Expected at least two images, one for training and one for validation. "
-            f"Received: {len(images)}"
+            f"Received: {number}"
         )
-    held_out = min(max(1, round(len(images) * validation_split)), len(images) - 1)
-    return images[: len(images) - held_out], images[len(images) - held_out :]
+    held_out = min(max(1, round(number * validation_split)), number - 1)
+    cut = slice(number - held_out), slice(number - held_out, None)
+    if whole.labels is None:
+        return _Part(whole.images[cut[0]]), _Part(whole.images[cut[1]])
+    values, names = whole.labels
+    first, second = (_Part(whole.images[rows], Labels(values[rows], names)) for rows in cut)
+    return first, second

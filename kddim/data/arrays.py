@@ -21,6 +21,7 @@ def load_arrays(
     channels: int | None = None,
     order: np.random.Generator | None = None,
     limit: int | None = None,
+    kept: list[int] | None = None,
 ) -> np.ndarray:
     """Read images from a NumPy file and bring them to one size.
 
@@ -34,6 +35,7 @@ def load_arrays(
         order: Random generator that shuffles the images before `limit` is applied. None keeps
             them as they are in the file.
         limit: Maximum number of images. None takes all.
+        kept: List that receives the indices of the images within the file.
 
     Returns:
         NumPy uint8 or float32 array `(n, height, width, channels)`.
@@ -44,8 +46,11 @@ def load_arrays(
             outside [0, 1].
     """
     images = read_images(path, limit)
+    rows = np.arange(len(images)) if order is None else order.permutation(len(images))
+    if kept is not None:
+        kept += rows[:limit].tolist()
     if order is not None:
-        images = images[order.permutation(len(images))[:limit]]
+        images = images[rows[:limit]]
     images = set_channels(as_pixels(images[:limit]), channels)
     return arrays_to_size(images, image_size)
 

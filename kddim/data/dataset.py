@@ -8,6 +8,7 @@ import numpy as np
 
 from kddim.data.arrays import check_shape
 from kddim.data.decode import to_float32
+from kddim.data.labels import Labels
 from kddim.data.skipped import Unreadable
 
 
@@ -21,6 +22,8 @@ class ImageDataset(keras.utils.PyDataset):
     Args:
         images: uint8 values, or floats in [0, 1], `(n, height, width, channels)`.
         batch_size: Number of images per batch, at least 1.
+        labels: Labels of the images, with the names of the classes. Batches are then
+            `(images, labels)`, with int32 labels `(batch,)`. None for batches of images.
         training: If true, shuffle, repeat and flip the images, and drop the incomplete batch.
         repeats: Number of passes over the training images per epoch. The keras.io example has 5.
         steps_per_epoch: Number of batches per epoch. None follows from `repeats`.
@@ -28,6 +31,8 @@ class ImageDataset(keras.utils.PyDataset):
         seed: Int that determines the order and the flips.
 
     Attributes:
+        labels: Labels of all images, an int32 array `(n,)`, or None.
+        class_names: Names of the classes, or None.
         skipped: Files of the source that cannot be read, as `(path, reason)`.
 
     Raises:
@@ -42,6 +47,7 @@ class ImageDataset(keras.utils.PyDataset):
         images: np.ndarray,
         batch_size: int,
         *,
+        labels: Labels | None = None,
         training: bool = False,
         repeats: int = 1,
         steps_per_epoch: int | None = None,
@@ -57,7 +63,14 @@ class ImageDataset(keras.utils.PyDataset):
         check_shape(images.shape)
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise ValueError(f"Expected uint8, or floats in [0, 1]. Received: {images.dtype}")
+        if labels is not None and len(labels.values) != len(images):
+            raise ValueError(
+                f"Expected one label per image. Received: {len(labels.values):,} labels and "
+                f"{len(images):,} images"
+            )
         self.images = images
+        self.labels = None if labels is None else labels.values
+        self.class_names = None if labels is None else labels.names
         self.batch_size = batch_size
         self.training = training
         self.repeats = repeats if training else 1
@@ -78,8 +91,8 @@ class ImageDataset(keras.utils.PyDataset):
         total = len(self.images) * self.repeats
         return total // self.batch_size if self.training else -(-total // self.batch_size)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Return batch `index`, a float32 array `(batch, height, width, channels)`."""
+    def __getitem__(self, index: int) -> Any:
+        """Return batch `index`: float32 images `(batch, height, width, channels)`, and labels."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -88,7 +101,7 @@ class ImageDataset(keras.utils.PyDataset):
             random = np.random.default_rng((self.seed, self.epoch, index))
             mirrored = random.random(len(batch)) < 0.5
             batch[mirrored] = batch[mirrored, :, ::-1]
-        return batch
+        return batch if self.labels is None else (batch, self.labels[rows])
 
     def __iter__(self) -> Any:
         return (self[index] for index in range(len(self)))

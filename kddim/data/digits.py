@@ -1,4 +1,4 @@
-"""The embedded data set of 1,797 handwritten digits."""
+"""The embedded data set of 1,797 labelled handwritten digits."""
 
 from importlib import resources
 
@@ -14,6 +14,14 @@ def load_digits() -> np.ndarray:
     Returns:
         NumPy float32 array `(1797, 8, 8, 1)` in [0, 1], in steps of 1/16. Strokes are bright.
     """
+    return (_read("images") / 16.0).astype("float32")[..., None]
+
+
+def load_digit_labels() -> np.ndarray:
+    """Return the labels of the images of `load_digits`, int32 `(1797,)` in [0, 9]."""
+    return _read("labels").astype("int32")
+
+
+def _read(name: str) -> np.ndarray:
     with resources.files("kddim.data").joinpath("digits.npz").open("rb") as file:
-        values = np.load(file)["images"]
-    return (values / 16.0).astype("float32")[..., None]
+        return np.load(file)[name]

@@ -27,6 +27,7 @@ def load_folder(
     limit: int | None = None,
     strict: bool = False,
     verbose: int = 0,
+    kept: list[Path] | None = None,
 ) -> tuple[np.ndarray, list[Unreadable]]:
     """Decode the pictures of a folder.
 
@@ -42,6 +43,7 @@ def load_folder(
         limit: Maximum number of pictures. None decodes all.
         strict: If true, a picture or folder that cannot be read is an error.
         verbose: 1 draws a progress bar. 0 writes lines to the log.
+        kept: List that receives the paths of the images.
 
     Returns:
         `(images, skipped)`: uint8 array `(n, height, width, channels)`, and the files and
@@ -68,6 +70,8 @@ def load_folder(
         images = allocate((len(paths), *image_size, channels))
         failed = _decode_all(pool, paths, images, words, verbose)
     images = _without(images, set(failed))
+    if kept is not None:
+        kept += [path for row, path in enumerate(paths) if row not in failed]
     skipped = sorted([*skipped, *failed.values()])
     report_skipped(skipped, len(images), strict)
     return images, skipped

@@ -10,6 +10,7 @@ from PIL import Image
 from kddim.backend import leave_devices_to_the_backend
 from kddim.checks import reason_of
 from kddim.data.decode import picture_to_array
+from kddim.data.labels import Labels, check_values
 from kddim.data.storage import allocate, fits_in_memory
 from kddim.progress import show_batches
 
@@ -47,6 +48,7 @@ def load_tfds(
     validation_split: float = 0.2,
     limit: int | None = None,
     verbose: int = 0,
+    labels: list[Labels] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Load a data set with `tfds.load`, which downloads it if necessary.
 
@@ -58,6 +60,7 @@ def load_tfds(
             to whole percents.
         limit: Maximum number of images of both parts together. None reads all.
         verbose: 1 draws a progress bar. 0 writes lines to the log.
+        labels: List that receives the labels of both parts.
 
     Returns:
         `(train, validation)`, two uint8 arrays `(n, height, width, channels)`.
@@ -65,7 +68,7 @@ def load_tfds(
     Raises:
         ValueError: If TensorFlow Datasets is not installed or does not know the name, if the data
             set has no images or too many for the memory and the disk, or if it cannot be
-            downloaded.
+            downloaded. If labels are asked for and the data set has no feature "label".
     """
     if channels not in (None, 1, 3):
         raise ValueError(
@@ -74,6 +77,7 @@ def load_tfds(
     if not re.fullmatch(r"\w+(/[\w.\-]+)?(:[\d.*]+)?", name):
         raise ValueError(UNKNOWN_SOURCE.format(name))
     builder = _builder(name)
+    class_names = None if labels is None else _class_names(builder, name)
     channels = channels or builder.info.features["image"].shape[-1] or 3
     # Before the download, if the data set knows its length by then.
     known = sum(split.num_examples for split in builder.info.splits.values())
@@ -96,11 +100,16 @@ def load_tfds(
                 "Expected images for training and for validation. "
                 f"Received: none in {split} of {name!r} (limit={limit})"
             )
-        pictures = dataset.take(number).map(lambda example: example["image"])
+        dataset = dataset.take(number)
+        pictures = dataset.map(lambda example: example["image"])
         words = f"decoding {number:,} images of {name}"
         with show_batches(words, number, verbose) as advance:
             images = allocate((number, *image_size, channels))
             parts.append(_decode(pictures, images, advance))
+        if class_names and labels is not None:
+            values = dataset.map(lambda example: example["label"]).as_numpy_iterator()
+            values = np.fromiter(values, "int32")[: len(parts[-1])]
+            labels.append(Labels(check_values(values, len(class_names)), class_names))
     return parts[0], parts[1]
 
 
@@ -123,6 +132,18 @@ def _builder(name: str) -> Any:
             f"Received: {name!r} with {sorted(builder.info.features)}"
         )
     return builder
+
+
+def _class_names(builder: Any, name: str) -> tuple[str, ...]:
+    """Return the names of the classes of a data set."""
+    features = builder.info.features
+    feature = features["label"] if "label" in features else None
+    if not getattr(feature, "names", None):
+        raise ValueError(
+            'Expected a data set with a feature "label" of named classes, for labels. '
+            f"Received: {name!r} with {sorted(builder.info.features)}. Train without labels."
+        )
+    return tuple(feature.names)  # type: ignore[union-attr]
 
 
 def _prepare(builder: Any, name: str) -> None:
