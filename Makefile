@@ -7,7 +7,7 @@ RUN ?= runs/digits
 PRESET = kddim/presets/flowers
 FLOWERS = $(dir $(RUN))flowers.png
 # Two processes, since tracing and compiling use one core each.
-PYTEST ?= -n 2 --dist loadscope
+PYTEST ?= -n 2 --dist loadscope --no-loadscope-reorder
 # Version of PyTorch that the tests were run with. Set TORCH to install another build.
 TORCH ?= torch==2.13.0
 JUDGES = "torch-fidelity>=0.4" "clean-fid>=0.1.35"

@@ -308,6 +308,38 @@ def update_after_train_step(model: keras.Model, result: Any, update: Callable[[]
     return logs, (trainable, non_trainable, *others)
 
 
+def value_and_product(function: Callable[[Any], Any], x: Any, vectors: Any) -> tuple[Any, Any]:
+    """Return the value of a function, and its transposed Jacobian times vectors.
+
+    Args:
+        function: Function from a tensor to a tensor.
+        x: Tensor at which the function is evaluated.
+        vectors: Tensor of the shape of the value.
+
+    Returns:
+        `(function(x), product)`, where the product has the shape of `x`.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        return value, tape.gradient(value, x, output_gradients=vectors)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        value, pull_back = jax.vjp(function, x)
+        return value, pull_back(vectors)[0]
+    import torch
+
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        value = function(x)
+    (product,) = torch.autograd.grad(value, x, vectors)
+    return value.detach(), product
+
+
 def global_norm(tensors: Sequence[Any]) -> Any:
     """Return the L2 norm of all numbers of several tensors, a float32 scalar tensor.
 

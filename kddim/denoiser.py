@@ -14,8 +14,10 @@ from keras import ops
 from kddim import predictions, samplers, schedules
 from kddim.budget import check_memory
 from kddim.checks import check_count, check_image_size
+from kddim.editing import Editing
 from kddim.files import atomic_write
-from kddim.generation import CompiledDenoiser, FoldedDenoiser
+from kddim.generation import CompiledDenoiser, FoldedDenoiser, labels_or_none
+from kddim.labels import check_class_names, check_num_classes
 from kddim.networks.adopt import check_network
 from kddim.networks.graph import bytes_per_image
 from kddim.networks.layers import ImageNormalization
@@ -28,7 +30,7 @@ _SAMPLER_TENSORS = 8
 
 
 @keras.saving.register_keras_serializable(package="kddim")
-class Denoiser(Sampling, keras.Model):
+class Denoiser(Sampling, Editing, keras.Model):
     """Model for inference: normaliser, network, schedule and prediction type.
 
     `DiffusionModel` is a `Denoiser` that also trains. `DiffusionModel.averaged()` returns a
@@ -40,10 +42,12 @@ class Denoiser(Sampling, keras.Model):
         widths: Number of channels of each level of the residual UNet, the finest level first.
         block_depth: Number of residual blocks per level.
         channels: Number of channels of the images.
+        num_classes: Number of classes of the images, at least 2. None is a model without labels.
         schedule: Name, `kddim.schedules.Schedule`, or configuration of one.
         prediction_type: Quantity that the network predicts: "noise", "image", "velocity" or "flow".
         network: Keras model `[noisy_images, noise_variances (batch, 1, 1, 1)] -> prediction` of
-            the shape of the images, instead of the residual UNet.
+            the shape of the images, instead of the residual UNet. With classes, it has a third
+            input, int32 labels `(batch,)`, negative for no label.
         dtype: Dtype policy of the residual UNet. None is Keras' global policy. Normaliser,
             schedule and prediction always compute in float32.
         name: Name of the model.
@@ -59,6 +63,7 @@ class Denoiser(Sampling, keras.Model):
         block_depth: int = 2,
         *,
         channels: int = 3,
+        num_classes: int | None = None,
         schedule: Any = "cosine",
         prediction_type: str = "noise",
         network: keras.Model | None = None,
@@ -68,6 +73,8 @@ class Denoiser(Sampling, keras.Model):
         super().__init__(name=name, dtype="float32")
         self.image_shape = (*check_image_size(image_size), check_count("channels", channels))
         check_memory(4 * math.prod(self.image_shape), f"one image of {self.image_shape}")
+        self.num_classes = check_num_classes(num_classes)
+        self._class_names: tuple[str, ...] | None = None
         self.schedule = schedules.get(schedule)
         self.prediction_type = predictions.check(prediction_type)
         schedules.check_terminal_rate(self.schedule, self.prediction_type)
@@ -85,9 +92,13 @@ class Denoiser(Sampling, keras.Model):
                 stack.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
                 keras.config.set_dtype_policy(policy)
                 network = residual_unet(
-                    self.image_shape[:2], widths, block_depth, channels=channels
+                    self.image_shape[:2],
+                    widths,
+                    block_depth,
+                    channels=channels,
+                    num_classes=self.num_classes,
                 )
-        check_network(network, self.image_shape)
+        check_network(network, self.image_shape, self.num_classes is not None)
         self.network: Any = network
         self.widths = tuple(int(w) for w in widths)
         self.block_depth = int(block_depth)
@@ -121,12 +132,26 @@ class Denoiser(Sampling, keras.Model):
         pairs = [(check_steps(int(steps)), samplers.get(found[steps])) for steps in found]
         self._tuned_samplers = tuple(sorted(pairs, key=lambda pair: pair[0]))
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, which `generate` takes as labels. They are saved with the model."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        self._class_names = check_class_names(names, self.num_classes)
+
     def diffusion_schedule(self, diffusion_times: Any) -> tuple[Any, Any]:
         """Return `(noise_rates, signal_rates)` at diffusion times in [0, 1], as tensors."""
         return self.schedule(ops.convert_to_tensor(diffusion_times, "float32"))
 
     def denoise(
-        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, training: bool = False
+        self,
+        noisy_images: Any,
+        noise_rates: Any,
+        signal_rates: Any,
+        training: bool = False,
+        labels: Any = None,
     ) -> tuple[Any, Any]:
         """Separate noisy images into noise and image.
 
@@ -139,17 +164,27 @@ class Denoiser(Sampling, keras.Model):
             signal_rates: Signal rates of the same shape.
             training: If true, uses `network` in training mode. If false, uses
                 `sampling_network`.
+            labels: Integer labels `(batch,)` of a model with classes, in [0, num_classes), or
+                negative for no label. None is no label for all images.
 
         Returns:
             `(pred_noises, pred_images)`, float32 tensors of the shape of the images.
+
+        Raises:
+            ValueError: If labels are given to a model without classes.
         """
+        if labels is not None and self.num_classes is None:
+            raise ValueError("Expected no labels for a model without classes (num_classes=None).")
         noisy_images, noise_rates, signal_rates = (
             ops.convert_to_tensor(v, "float32") for v in (noisy_images, noise_rates, signal_rates)
         )
         rates_shape = (ops.shape(noisy_images)[0], 1, 1, 1)
         variances = ops.broadcast_to(noise_rates**2, rates_shape)
         network = self._training_network() if training else self.sampling_network
-        prediction = ops.cast(network([noisy_images, variances], training=training), "float32")
+        inputs = [noisy_images, variances]
+        if self.num_classes is not None:
+            inputs.append(labels_or_none(labels, rates_shape[0]))
+        prediction = ops.cast(network(inputs, training=training), "float32")
         return predictions.split(
             self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
         )
@@ -158,10 +193,37 @@ class Denoiser(Sampling, keras.Model):
         return self.network
 
     def call(
-        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, training: bool = False
+        self,
+        noisy_images: Any,
+        noise_rates: Any,
+        signal_rates: Any,
+        labels: Any = None,
+        training: bool = False,
     ) -> Any:
         """Call `denoise`, as a plain tuple."""
-        return tuple(self.denoise(noisy_images, noise_rates, signal_rates, training=training))
+        given = {} if labels is None else {"labels": labels}
+        arguments = noisy_images, noise_rates, signal_rates
+        return tuple(self.denoise(*arguments, training=training, **given))
+
+    def score(self, noisy_images: Any, noise_rates: Any, signal_rates: Any, **options: Any) -> Any:
+        """Return the score of noisy images: the gradient of the log of their density.
+
+        The score is `-pred_noises / noise_rates` (Song et al., ICLR 2021, arXiv 2011.13456), for
+        normalised images of this package's variance-preserving form. That of images `x + sigma *
+        noise`, as NCSN has them, is `signal_rate` times as large, at the noisy image `signal_rate
+        * (x + sigma * noise)` with `sigma = noise_rate / signal_rate`.
+
+        Args:
+            noisy_images: As in `denoise`.
+            noise_rates: As in `denoise`, above zero.
+            signal_rates: As in `denoise`.
+            **options: `labels`, as in `denoise`.
+
+        Returns:
+            Float32 tensor of the shape of the images.
+        """
+        pred_noises, _ = self.denoise(noisy_images, noise_rates, signal_rates, **options)
+        return -pred_noises / ops.convert_to_tensor(noise_rates, "float32")
 
     def denormalize(self, normalised: Any) -> Any:
         """Return pixels of normalised images: a float32 tensor, clipped to [0, 1].
@@ -185,7 +247,8 @@ class Denoiser(Sampling, keras.Model):
             return known
         self._override = override
         if override is None:
-            self._sampling = FoldedDenoiser(self.sampling_network, self.prediction_type)
+            labelled = self.num_classes is not None
+            self._sampling = FoldedDenoiser(self.sampling_network, self.prediction_type, labelled)
         else:  # it may read any variable
             denoise = functools.partial(self.denoise, training=False)
             self._sampling = CompiledDenoiser(denoise, self.variables)
@@ -220,11 +283,14 @@ class Denoiser(Sampling, keras.Model):
             filepath: File or folder to write.
             format: Format that Keras knows, such as "tf_saved_model" or "onnx". The exported
                 function takes `noisy_images`, `noise_rates` and `signal_rates`, and returns
-                `(pred_noises, pred_images)`, all of them float32 and images normalised.
+                `(pred_noises, pred_images)`, all of them float32 and images normalised. That of
+                a model with classes also takes int32 `labels`.
             **kwargs: Other arguments of `keras.Model.export`.
         """
         shapes = (self.image_shape, (1, 1, 1), (1, 1, 1))
         specs = [keras.InputSpec(shape=(None, *shape), dtype="float32") for shape in shapes]
+        if self.num_classes is not None:
+            specs.append(keras.InputSpec(shape=(None,), dtype="int32"))
         kwargs.setdefault("input_signature", specs)
         super().export(filepath, format=format, **kwargs)
 
@@ -236,23 +302,25 @@ class Denoiser(Sampling, keras.Model):
             "widths": list(self.widths),
             "block_depth": self.block_depth,
             "channels": self.image_shape[2],
+            "num_classes": self.num_classes,
             "schedule": serialize(self.schedule),
             "prediction_type": self.prediction_type,
             "network": serialize(self.network) if self.has_custom_network else None,
             "dtype": self.network_dtype,
             "name": self.name,
-        } | self._tuned_config()
+        } | self._learned_config()
 
-    def _tuned_config(self) -> dict[str, Any]:
-        """Return the samplers that were tuned, serialised. Files without any are as before."""
+    def _learned_config(self) -> dict[str, Any]:
+        """Return the names of the classes and the samplers that were tuned, if there are any."""
         tuned = {str(steps): serialize_sampler(found) for steps, found in self._tuned_samplers}
-        return {"tuned_samplers": tuned} if tuned else {}
+        names = {"class_names": list(self._class_names)} if self._class_names else {}
+        return names | ({"tuned_samplers": tuned} if tuned else {})
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Denoiser":
         """Return the model that `get_config` described, with new weights."""
         config = dict(config)
-        tuned = config.pop("tuned_samplers", {})
+        tuned, names = config.pop("tuned_samplers", {}), config.pop("class_names", None)
         if config.get("network") is not None:
             network = copy.deepcopy(config["network"])  # Keras takes it to pieces
             config["network"] = keras.saving.deserialize_keras_object(
@@ -260,6 +328,7 @@ class Denoiser(Sampling, keras.Model):
             )
         model = cls(**config)
         model.tuned_samplers = copy.deepcopy(tuned)
+        model.class_names = names
         return model
 
     def save(

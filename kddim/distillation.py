@@ -39,11 +39,16 @@ class ProgressiveDistillation(keras.layers.Layer):
         teacher: Network whose weights are to be those of the first teacher when training begins.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or if the model has classes.
     """
 
     def __init__(self, model: Any, diffusion_steps: int, teacher_type: str):
         super().__init__(name="distillation", dtype="float32", trainable=False)
+        if model.num_classes is not None:
+            raise ValueError(
+                "Expected a model without classes, because distillation does not teach labels. "
+                f"Received: num_classes={model.num_classes}"
+            )
         if model.prediction_type == "noise":
             raise ValueError(
                 "Expected a model that predicts another quantity than the noise, such as "

@@ -11,7 +11,9 @@ from keras import ops
 from kddim import backend, gradients
 from kddim.checks import check_batch
 from kddim.denoiser import override_of
-from kddim.images import check_images, first_batch, images_of, with_batches_in_tuples
+from kddim.generation import labels_or_none
+from kddim.images import check_images, first_pair, images_of, with_batches_in_tuples
+from kddim.labels import NO_LABEL, check_batch_labels
 from kddim.metrics.direction import LowerIsBetter
 from kddim.objective import Regression
 
@@ -45,6 +47,9 @@ class Fitting(keras.Model):
     noise_loss_tracker: keras.metrics.Metric
     image_loss_tracker: keras.metrics.Metric
     _update_averages: Callable[[], None]
+
+    num_classes: int | None
+    label_dropout: float
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -136,7 +141,8 @@ class Fitting(keras.Model):
         """Mix images with noise at drawn times, and denoise them.
 
         Args:
-            images: Images in [0, 1], `(batch, height, width, channels)`.
+            images: Images in [0, 1], `(batch, height, width, channels)`, or `(images, labels)`
+                with integer labels `(batch,)`. A model without classes ignores labels.
             training: If true, draws fresh noises and times and uses `network`. If false, uses
                 the EMA network, with noises fixed by the seed and times that are stratified
                 over the schedule, unless `draw` is overridden.
@@ -144,8 +150,10 @@ class Fitting(keras.Model):
         Returns:
             Tensors by name, as `objective.examples` returns them.
         """
-        check_batch("images", getattr(images_of(images), "shape", ()), self.image_shape)
+        images, given = _images_and_labels(images)
+        check_batch("images", getattr(images, "shape", ()), self.image_shape)
         images = self.normalizer(images)
+        labels = self._labels_seen(given, images, training)
         if training or override_of(self, Fitting.draw):
             noises, times = self.draw(images)
         else:
@@ -153,9 +161,23 @@ class Fitting(keras.Model):
             noises, times = self.objective.draw_validation(images, self.schedule, seeds)
 
         def denoise(noisy_images, noise_rates, signal_rates):
-            return self.denoise(noisy_images, noise_rates, signal_rates, training=training)
+            arguments = noisy_images, noise_rates, signal_rates
+            return self.denoise(*arguments, training=training, **labels)
 
         return self.objective.examples(denoise, self.diffusion_schedule, images, noises, times)
+
+    def _labels_seen(self, labels: Any, images: Any, training: bool) -> dict[str, Any]:
+        """Return the labels that the network sees, as an argument of `denoise`.
+
+        In training, a label is hidden with probability `label_dropout`.
+        """
+        if self.num_classes is None:
+            return {}
+        labels = labels_or_none(labels, ops.shape(images)[0])
+        if training and self.label_dropout > 0.0:
+            draws = keras.random.uniform(ops.shape(labels), seed=self.seed_generator)
+            labels = ops.where(draws < self.label_dropout, NO_LABEL, labels)
+        return {"labels": labels}
 
     def draw(self, images: Any) -> tuple[Any, Any]:
         """Draw the noises and times of one training step.
@@ -195,13 +217,28 @@ class Fitting(keras.Model):
         wanted = self.logs_gradient_norm and self.optimizer is not None
         record = gradients.record_norm if wanted else _record_nothing
         with record(self.optimizer) as norms:
-            result = super().train_step(*args)
+            result = super().train_step(*self._with_labels(args))
         result = backend.update_after_train_step(self, result, self._update_averages)
         return gradients.add_log(result, "gradient_norm", norms[0]) if norms else result
 
+    def test_step(self, *args: Any) -> Any:
+        """Measure the losses of one batch with the moving average."""
+        return super().test_step(*self._with_labels(args))
+
+    def _with_labels(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of a step with the labels of the batch beside its images.
+
+        Keras gives a model only the first part of a batch, the images.
+        """
+        *state, batch = args
+        if self.num_classes is None or not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            return args
+        images, labels, *weights = batch
+        return (*state, ((images, labels), None, *weights))
+
     def predict_step(self, *args: Any) -> Any:
         """Return the predicted images of one batch, normalised."""
-        result = super().predict_step(*args)
+        result = super().predict_step(*self._with_labels(args))
         if isinstance(result, tuple):  # with JAX, the state is behind them
             return result[0]["pred_images"], result[1]
         return result["pred_images"]
@@ -227,7 +264,8 @@ class Fitting(keras.Model):
 
         Args:
             x: Images in [0, 1]: a NumPy array or tensor, `tf.data`, `keras.utils.PyDataset`, or
-                a torch `DataLoader`. Labels beside them are ignored.
+                a torch `DataLoader`. A model with classes needs integer labels beside them:
+                `fit(images, labels)`, or batches `(images, labels)`. Other models ignore labels.
             *args: Other arguments of `keras.Model.fit`.
             **kwargs: Other arguments of `keras.Model.fit`.
 
@@ -238,13 +276,14 @@ class Fitting(keras.Model):
 
         Raises:
             ValueError: If `model.normalizer` was not adapted, or if the images have another
-                size than those of the model or leave [0, 1]. All images of an array are
-                checked, and the first batch of a data set.
+                size than those of the model or leave [0, 1], or if labels are missing or do not
+                fit the classes of the model. All images of an array are checked, and the first
+                batch of a data set.
         """
-        x = self._checked(x, kwargs)
+        x = self._checked(x, kwargs, *args[:1])
         validation_data = kwargs.get("validation_data")
         if isinstance(validation_data, tuple):
-            self._checked(validation_data[0], {})
+            self._checked(validation_data[0], {}, *validation_data[1:2])
         elif validation_data is not None:
             kwargs["validation_data"] = self._checked(validation_data, {})
         if hasattr(x, "set_state"):
@@ -269,7 +308,7 @@ class Fitting(keras.Model):
         therefore give the same losses at each call.
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked its own
-            x = self._checked(x, kwargs)
+            x = self._checked(x, kwargs, *args[:1])
         self._restart_validation()
         return super().evaluate(x, *args, **kwargs)
 
@@ -290,21 +329,29 @@ class Fitting(keras.Model):
         """
         self._check_adapted()
         self._restart_validation()
-        normalised = super().predict(self._checked(x, kwargs), *args, **kwargs)
+        data = self._checked(x, kwargs, needs_labels=False)
+        normalised = super().predict(data, *args, **kwargs)
         return backend.to_numpy(self.denormalize(normalised))
 
     def _restart_validation(self) -> None:
         state = self.validation_seed_generator.state  # of a seed and a number of draws
         state.assign(state.value * ops.convert_to_tensor([1, 0], dtype=state.dtype))
 
-    def _checked(self, data: Any, options: dict[str, Any]) -> Any:
+    def _checked(
+        self, data: Any, options: dict[str, Any], labels: Any = None, needs_labels: bool = True
+    ) -> Any:
         """Return `data` as Keras takes it, after a look at its first batch."""
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise ValueError(f"Expected no {name}: every image weighs the same.")
-        batch = first_batch(data)
+        batch = first_pair(data)
         if batch is not None:
-            check_images(batch, self.image_shape)
+            images, found = _images_and_labels(batch)
+            check_images(images, self.image_shape)
+            if self.num_classes is not None and needs_labels:
+                given = [v for v in (labels, options.get("y"), found) if v is not None]
+                values = backend.to_numpy(given[0]) if given else None
+                check_batch_labels(values, len(images), self.num_classes)
         return with_batches_in_tuples(data)
 
     def _check_adapted(self) -> None:
@@ -313,6 +360,12 @@ class Fitting(keras.Model):
                 "Expected a normaliser that knows the mean and variance of the data. Received: "
                 "one that was not adapted. Call `model.normalizer.adapt(images)` first."
             )
+
+
+def _images_and_labels(batch: Any) -> tuple[Any, Any]:
+    """Return the images of a batch, and its labels or None."""
+    has_labels = isinstance(batch, (tuple, list)) and len(batch) > 1
+    return images_of(batch), batch[1] if has_labels else None
 
 
 def _record_nothing(optimizer: Any) -> contextlib.AbstractContextManager[list[Any]]:

@@ -11,12 +11,45 @@ import numpy as np
 from keras import ops
 
 from kddim import backend, predictions
+from kddim.labels import NO_LABEL
 from kddim.networks.folding import FoldedNetwork
 from kddim.recipe import Recipe
 from kddim.samplers import Sampler
 from kddim.schedules import Schedule
 
 log = logging.getLogger("kddim")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Condition:
+    """Condition of generation, such as labels, with a part for each image.
+
+    Args:
+        wrap: Function `(denoise, values) -> denoise`, such as those of `kddim.guidance`. Objects
+            that are equal share compiled steps.
+        images: Arrays with one row per image, by name.
+        numbers: Numbers for all images, by name.
+        variables: Keras variables that the wrapped denoiser reads besides.
+    """
+
+    wrap: Callable[[Callable, dict[str, Any]], Callable]
+    images: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    variables: Sequence[Any] = ()
+
+    def values(self, first: int, size: int) -> dict[str, Any]:
+        """Return the tensors of a batch by name. Rows beyond the last image repeat it.
+
+        Args:
+            first: Index of the first image of the batch.
+            size: Number of images of the batch.
+        """
+        rows = np.arange(first, first + size)
+        found: dict[str, Any] = {
+            name: array[np.minimum(rows, len(array) - 1)] for name, array in self.images.items()
+        }
+        found |= {name: np.float32(number) for name, number in self.numbers.items()}
+        return {name: ops.convert_to_tensor(value) for name, value in found.items()}
 
 
 class CompiledDenoiser:
@@ -40,12 +73,56 @@ class CompiledDenoiser:
         """
         return True
 
-    def compile_step(self, sampler: Sampler, step: Callable) -> Callable:
-        """Return a step of `sampler`, compiled once per `compile_key`."""
-        key = sampler.compile_key
-        if key not in self.steps:
-            self.steps[key] = backend.compile_step(step, self.variables)
-        return self.steps[key]
+    def compile_step(self, sampler: Sampler, conditions: Sequence[Condition] = ()) -> Callable:
+        """Return a step, compiled once per `compile_key` of a sampler and kind of conditions.
+
+        Args:
+            sampler: Sampler of the step.
+            conditions: Conditions, the innermost first.
+
+        Returns:
+            Function of the values of the conditions and of the arguments of `Sampler.step_of`.
+        """
+        return self.compile(sampler.compile_key, _StepOf(sampler), conditions)
+
+    def compile(
+        self, key: Any, function: Callable, conditions: Sequence[Condition] = ()
+    ) -> Callable:
+        """Return a function of a denoiser, compiled once per key and kind of conditions.
+
+        Args:
+            key: Hashable value. Functions of one key must be the same.
+            function: Function of a denoiser and of tensors.
+            conditions: Conditions, the innermost first.
+
+        Returns:
+            Function of the values of the conditions and of the tensors.
+        """
+        wraps = tuple(condition.wrap for condition in conditions)
+        if (key, wraps) not in self.steps:
+            variables = [v for condition in conditions for v in condition.variables]
+            conditioned = functools.partial(_conditioned, function, self.denoise, wraps)
+            compiled = backend.compile_step(conditioned, [*self.variables, *variables])
+            self.steps[key, wraps] = compiled
+        return self.steps[key, wraps]
+
+
+@dataclasses.dataclass(frozen=True)
+class _StepOf:
+    """Function that computes a step of a sampler with a denoiser."""
+
+    sampler: Sampler
+
+    def __call__(self, denoise: Callable, *args: Any) -> Any:
+        return self.sampler.step_of(denoise)(*args)
+
+
+def _conditioned(
+    function: Callable, denoise: Callable, wraps: tuple[Callable, ...], values: Any, *args: Any
+) -> Any:
+    for wrap, value in zip(wraps, values):
+        denoise = wrap(denoise, value)
+    return function(denoise, *args)
 
 
 class FoldedDenoiser(CompiledDenoiser):
@@ -54,15 +131,17 @@ class FoldedDenoiser(CompiledDenoiser):
     Args:
         network: Keras model `[noisy_images, noise_variances] -> prediction`.
         prediction_type: Quantity that the network predicts: "noise", "image", "velocity" or "flow".
+        labelled: True if the network has a third input, the labels.
     """
 
     # All images of a batch have the same rates in sampling: the embedding of the noise level
     # is computed once per step, not once per image.
     shares_rates = True
 
-    def __init__(self, network: keras.Model, prediction_type: str):
+    def __init__(self, network: keras.Model, prediction_type: str, labelled: bool = False):
         self.folded = FoldedNetwork(network, backend.compile_step)
         self.prediction_type = prediction_type
+        self.labelled = labelled
         super().__init__(self, self.folded.variables)
 
     def refresh(self) -> bool:
@@ -70,11 +149,23 @@ class FoldedDenoiser(CompiledDenoiser):
         self.folded.refresh()
         return self.folded.represents(self.folded.original)
 
-    def __call__(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> tuple[Any, Any]:
-        prediction = ops.cast(self.folded([noisy_images, noise_rates**2]), "float32")
+    def __call__(
+        self, noisy_images: Any, noise_rates: Any, signal_rates: Any, labels: Any = None
+    ) -> tuple[Any, Any]:
+        inputs = [noisy_images, noise_rates**2]
+        if self.labelled:
+            inputs.append(labels_or_none(labels, ops.shape(noisy_images)[0]))
+        prediction = ops.cast(self.folded(inputs), "float32")
         return predictions.split(
             self.prediction_type, prediction, noisy_images, noise_rates, signal_rates
         )
+
+
+def labels_or_none(labels: Any, batch: Any) -> Any:
+    """Return int32 labels `(batch,)`, which stand for no label if they are None."""
+    if labels is None:
+        return ops.full((batch,), NO_LABEL, dtype="int32")
+    return ops.cast(labels, "int32")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,11 +176,13 @@ class Generation:
         denoiser: A `CompiledDenoiser`.
         schedule: Schedule to sample on, unless the recipe has one.
         recipe: Sampler, number of steps, schedule, seed and batch size.
+        conditions: Conditions such as labels, the innermost first.
     """
 
     denoiser: CompiledDenoiser
     schedule: Schedule
     recipe: Recipe
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def sampling_schedule(self) -> Schedule:
@@ -97,13 +190,19 @@ class Generation:
         return self.recipe.schedule or self.schedule
 
     def run(
-        self, initial_noise: Any, *, start: int = 0, callback: Callable | None = None
+        self,
+        initial_noise: Any,
+        *,
+        start: int = 0,
+        first: int = 0,
+        callback: Callable | None = None,
     ) -> tuple[Any, Any]:
         """Follow one batch through all steps.
 
         Args:
             initial_noise: Standard normal noise, `(batch, height, width, channels)`.
             start: Index of the first image within the seed.
+            first: Index of the first image within the conditions.
             callback: `callback(step, noisy_images, pred_images)`, called after each step.
                 Sampling stops if it returns `True`.
 
@@ -112,6 +211,8 @@ class Generation:
             the noise: the noisy images at the last time of the grid, and the prediction.
         """
         sampler = self.recipe.sampler
+        step = self.denoiser.compile_step(sampler, self.conditions)
+        values = self.values(first, len(initial_noise))
         return sampler.run(
             self.denoiser.denoise,
             self.sampling_schedule,
@@ -120,8 +221,16 @@ class Generation:
             seed=self.recipe.seed,
             start=start,
             callback=callback,
-            compile_step=functools.partial(self.denoiser.compile_step, sampler),
+            compile_step=lambda _: functools.partial(step, values),
         )
+
+    def values(self, first: int, size: int) -> list[dict[str, Any]]:
+        """Return the values of the conditions for a batch that begins with image `first`."""
+        return [condition.values(first, size) for condition in self.conditions]
+
+    def compile_function(self, function: Callable) -> Callable:
+        """Return a function of the denoiser and of tensors, compiled under the conditions."""
+        return self.denoiser.compile(function, function, self.conditions)
 
     def batches(
         self,
@@ -150,14 +259,15 @@ class Generation:
         size = min(self.recipe.batch_size, num_images)
         for first in range(0, num_images, size):
             noise = noise_of(first, size)
-            result = self.run(noise, start=start + first, callback=callback)
+            result = self.run(noise, start=start + first, first=first, callback=callback)
             yield slice(first, min(first + size, num_images)), *result
 
 
 def with_progress_bar(callback: Callable | None, recipe: Recipe, num_images: int) -> Callable:
     """Return a callback that also moves Keras' progress bar, once per step and batch."""
     batches = -(-num_images // min(recipe.batch_size, num_images))
-    bar = keras.utils.Progbar(batches * recipe.diffusion_steps, unit_name="step")
+    calls = recipe.sampler.num_calls(recipe.diffusion_steps)
+    bar = keras.utils.Progbar(batches * calls, unit_name="step")
 
     def after_step(step: int, noisy_images: Any, pred_images: Any) -> Any:
         bar.add(1)

@@ -146,15 +146,21 @@ def iterate_batches(data: Any, batch_size: int = 256) -> Iterator[Any]:
 
 
 def first_batch(data: Any) -> Any | None:
-    """Return the first batch of images, or None if taking it would use it up.
+    """Return the images of the first batch of a data set, as `first_pair` with its labels."""
+    found = first_pair(data)
+    return None if found is None else images_of(found)
+
+
+def first_pair(data: Any) -> Any | None:
+    """Return the first batch of a data set, or None if taking it would use it up.
 
     Args:
         data: Images as `fit` and `evaluate` take them: an array or tensor, `tf.data`,
             `keras.utils.PyDataset`, a torch `DataLoader`, or a generator of batches.
 
     Returns:
-        The first batch without its labels, or all images of an array. None for a generator,
-        which can be read only once.
+        The first batch, with labels if it has some, or all images of an array. None for a
+        generator, which can be read only once.
 
     Raises:
         ValueError: If `data` is None, a list or a tuple, or if it has no batch. Keras takes the
@@ -178,7 +184,7 @@ def first_batch(data: Any) -> Any | None:
         return None
     if not found:
         raise ValueError("Expected at least one batch of images. Received: an empty data set")
-    return images_of(found[0])
+    return found[0]
 
 
 def with_batches_in_tuples(data: Any) -> Any:
@@ -227,6 +233,28 @@ def take_images(data: Any, num_images: int | None, image_shape: Sequence[int | N
     if not taken:
         raise ValueError("Expected at least one batch of images. Received: an empty data set")
     return np.concatenate(taken)[:num_images]
+
+
+def take_labels(data: Any, num_images: int) -> np.ndarray | None:
+    """Return the labels of the first images of a data set, or None if it has none.
+
+    Args:
+        data: Data set of batches `(images, labels)`, or of images alone.
+        num_images: Maximum number of labels.
+
+    Returns:
+        NumPy int32 array `(n,)`, with `n <= num_images`.
+    """
+    if hasattr(data, "shape") and hasattr(data, "dtype"):
+        return None
+    found: list[np.ndarray] = []
+    for batch in data:
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            return None
+        found.append(to_numpy(batch[1]).astype("int32"))
+        if sum(map(len, found)) >= num_images:
+            break
+    return np.concatenate(found)[:num_images] if found else None
 
 
 def to_uint8(images: Any) -> np.ndarray:

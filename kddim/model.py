@@ -9,6 +9,7 @@ from kddim import ema as ema_average
 from kddim import predictions
 from kddim.denoiser import Denoiser, override_of
 from kddim.fitting import Fitting
+from kddim.labels import check_dropout
 from kddim.latents import resolve_seed
 from kddim.networks.adopt import copy_network
 from kddim.networks.rematerialization import RematerializedNetwork
@@ -39,6 +40,10 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         widths: Number of channels of each level of the residual UNet, the finest level first.
         block_depth: Number of residual blocks per level.
         channels: Number of channels of the images.
+        num_classes: Number of classes of the images, at least 2. `fit` then takes batches `(images,
+            labels)`, and `generate` takes labels. None is a model without labels.
+        label_dropout: Share of the training images whose label is hidden, in [0, 1], so that the
+            network also learns to predict without one, as classifier-free guidance needs.
         schedule: Name of a schedule ("cosine", "linear_beta", "log_snr_linear", "sigmoid",
             "nichol_dhariwal"), a `kddim.schedules.Schedule`, or its configuration.
         prediction_type: Quantity that the network predicts: "noise", "image", "velocity" or "flow".
@@ -47,7 +52,8 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         ema: Decay of the moving average, in [0, 1).
         network: Keras model `[noisy_images, noise_variances (batch, 1, 1, 1)] -> prediction` of
             the shape of the images, instead of the residual UNet. `keras.models.clone_model`
-            must be able to copy it.
+            must be able to copy it. With classes, it has a third input, int32 labels `(batch,)`,
+            negative for no label.
         remat: If true, training saves memory: it keeps only the tensors between residual blocks
             and computes the tensors inside the blocks again for the gradients. Each step takes
             longer.
@@ -88,6 +94,8 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         block_depth: int = 2,
         *,
         channels: int = 3,
+        num_classes: int | None = None,
+        label_dropout: float = 0.1,
         schedule: Any = "cosine",
         prediction_type: str = "noise",
         loss_type: str | None = None,
@@ -103,6 +111,7 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
             widths,
             block_depth,
             channels=channels,
+            num_classes=num_classes,
             schedule=schedule,
             prediction_type=prediction_type,
             network=network,
@@ -111,11 +120,13 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
         )
         self.loss_type = predictions.check(loss_type or prediction_type, "loss_type")
         self.objective: Any = Regression(self.loss_type)
+        self.label_dropout = check_dropout(label_dropout)
         self.ema = ema_average.check(ema)
         self.seed = seed
         self.remat = bool(remat)
         self._rematerialized = RematerializedNetwork(self.network) if remat else None
-        self.ema_network = copy_network(self.network, self.image_shape)
+        labelled = self.num_classes is not None
+        self.ema_network = copy_network(self.network, self.image_shape, labelled)
         self.ema_steps = self.add_weight(
             name="ema_steps", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
@@ -215,10 +226,12 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
     def _copy_average(self) -> Denoiser:
         config = {**Denoiser.get_config(self), "schedule": self.schedule}
         if self.has_custom_network:
-            config["network"] = copy_network(self.ema_network, self.image_shape)
-        config.pop("tuned_samplers", None)
+            labelled = self.num_classes is not None
+            config["network"] = copy_network(self.ema_network, self.image_shape, labelled)
+        for name in ("tuned_samplers", "class_names"):
+            config.pop(name, None)
         average = Denoiser(**config)
-        average.tuned_samplers = self.tuned_samplers
+        average.tuned_samplers, average.class_names = self.tuned_samplers, self.class_names
         average.network.set_weights(self.ema_network.get_weights())
         average.normalizer.set_weights(self.normalizer.get_weights())
         return average
@@ -233,7 +246,7 @@ class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, serialised."""
-        names = ("loss_type", "ema", "remat", "seed")
+        names = ("label_dropout", "loss_type", "ema", "remat", "seed")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
     def plot_images(

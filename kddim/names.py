@@ -16,11 +16,15 @@ SAMPLERS = {
     "dpm_solver_pp": "kddim.samplers.dpm_solver.DPMSolverPP",
     "adams_bashforth": "kddim.samplers.adams_bashforth.AdamsBashforth",
     "ipndm": "kddim.samplers.ipndm.IPNDM",
+    "annealed_langevin": "kddim.samplers.annealed_langevin.AnnealedLangevin",
+    "predictor_corrector": "kddim.samplers.predictor_corrector.PredictorCorrector",
+    "repaint": "kddim.samplers.repaint.RePaint",
 }
 
 # Subclasses of `kddim.schedules.Schedule`.
 SCHEDULES = {
     "cosine": "kddim.schedules.cosine.CosineSchedule",
+    "geometric": "kddim.schedules.geometric.GeometricSchedule",
     "flow_matching": "kddim.schedules.flow_matching.FlowMatchingSchedule",
     "linear_beta": "kddim.schedules.linear_beta.LinearBetaSchedule",
     "log_snr_linear": "kddim.schedules.log_snr_linear.LogSNRLinearSchedule",

@@ -3,8 +3,9 @@
 import dataclasses
 from typing import Any
 
-from kddim import samplers, schedules
+from kddim import guidance, samplers, schedules
 from kddim.checks import MOST_IMAGES, check_count
+from kddim.samplers import times
 from kddim.samplers.times import check_steps
 
 
@@ -20,6 +21,8 @@ class Recipe:
         seed: Seed of the initial noise and of the noise that stochastic samplers add. None
             draws a fresh one.
         batch_size: Number of images per batch, at least 1.
+        guidance_scale: Scale of guidance, at least 0. 1 is off.
+        guidance_interval: Noise levels `(low, high)` that are guided. None guides all.
 
     Raises:
         ValueError: If a value is unknown or out of range.
@@ -30,6 +33,8 @@ class Recipe:
     schedule: Any = None
     seed: int | None = 0
     batch_size: int = 64
+    guidance_scale: float = 1.0
+    guidance_interval: tuple[float, float] | None = None
 
     def __post_init__(self):
         schedule = None if self.schedule is None else schedules.get(self.schedule)
@@ -38,6 +43,8 @@ class Recipe:
             ("diffusion_steps", check_steps(self.diffusion_steps)),
             ("schedule", schedule),
             ("batch_size", check_count("batch_size", self.batch_size, 1, MOST_IMAGES)),
+            ("guidance_scale", guidance.check_scale(self.guidance_scale)),
+            ("guidance_interval", guidance.check_interval(self.guidance_interval)),
         ):
             object.__setattr__(self, name, value)
 
@@ -58,6 +65,24 @@ class Recipe:
         sampler = self.sampler.for_model(model, self.diffusion_steps)
         return self if sampler is self.sampler else dataclasses.replace(self, sampler=sampler)
 
+    def shortened(self, start: float, schedule: Any) -> "Recipe":
+        """Return the recipe on a grid whose times are multiplied by a number.
+
+        Args:
+            start: Time in (0, 1] at which sampling starts.
+            schedule: The `Schedule` of the model.
+
+        Raises:
+            ValueError: If the times of the sampler were found for sampling from noise.
+        """
+        if isinstance(self.sampler, samplers.Tuned):
+            raise ValueError(
+                'Expected a sampler that can start anywhere, such as "ddim". Received: "tuned"'
+            )
+        grid = times.grid(self.sampler.times, self.schedule or schedule, self.diffusion_steps)
+        sampler = dataclasses.replace(self.sampler, times=tuple(start * grid))
+        return dataclasses.replace(self, sampler=sampler)
+
     def describe(self, schedule: Any) -> dict[str, Any]:
         """Return the part of a figure's protocol that this recipe decides.
 
@@ -65,14 +90,24 @@ class Recipe:
             schedule: The `Schedule` of the model.
 
         Returns:
-            JSON values by name: `sampler`, `diffusion_steps`, `schedule` and `seed`.
+            JSON values by name: `sampler`, `diffusion_steps`, `schedule` and `seed`, and what
+            guides if anything does.
         """
+        guided = {
+            "guidance_scale": self.guidance_scale,
+            "guidance_interval": self.guidance_interval and list(self.guidance_interval),
+        }
         return {
             "sampler": repr(self.sampler),
             "diffusion_steps": self.diffusion_steps,
             "schedule": str(self.schedule or schedule),
             "seed": self.seed,
-        }
+        } | (guided if self.is_guided else {})
+
+    @property
+    def is_guided(self) -> bool:
+        """True if a second prediction is computed in some steps."""
+        return self.guidance_scale != 1.0
 
     def num_batch_evaluations(self, num_images: int) -> int:
         """Return the number of network calls, each of one batch, for `num_images` images."""

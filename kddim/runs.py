@@ -22,6 +22,7 @@ log = logging.getLogger("kddim")
 MODEL, CONFIG, SAMPLES, AVERAGES = "model.keras", "config.json", "samples", "averages"
 EARLIER = ".earlier"  # a run that is being replaced, until the new one has a model
 _SECTIONS = ("training", "kid", "versions")  # of config.json
+_SHOWN_CLASSES = 12
 _MOST_CONFIG = 2**24  # bytes of config.json
 
 
@@ -256,6 +257,8 @@ def model_lines(model: DiffusionModel) -> dict[str, str]:
         "parameters": f"{model.network.count_params():,}",
         "schedule": str(model.schedule),
         "prediction type": model.prediction_type,
+    } | _class_lines(model)
+    found |= {
         "EMA": f"decay {model.ema}, {int(model.ema_steps)} training steps",
         "data mean": np.array2string(mean, precision=4),
         "data std": np.array2string(deviation, precision=4),
@@ -263,6 +266,15 @@ def model_lines(model: DiffusionModel) -> dict[str, str]:
     if words := describe_non_finite(model):
         found["unusable"] = f"{words} are NaN or infinite: the training has diverged"
     return found
+
+
+def _class_lines(model: DiffusionModel) -> dict[str, str]:
+    """Return the classes of a model as a line of text, if it has any."""
+    if model.num_classes is None:
+        return {}
+    names = model.class_names or [f"0 to {model.num_classes - 1}"]
+    shown = ", ".join(names[:_SHOWN_CLASSES]) + (" ..." if len(names) > _SHOWN_CLASSES else "")
+    return {"classes": f"{model.num_classes}: {shown}"}
 
 
 def _describe_config(path: str | os.PathLike) -> dict[str, str]:

@@ -1,20 +1,21 @@
 """Sampling methods of a denoiser: thin public methods over `Generation` and `inversion`."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from kddim import backend, inversion, latents, samplers, schedules
 from kddim.checks import MOST_IMAGES, check_batch, check_count, join_shape
+from kddim.conditions import conditions_of
 from kddim.generation import (
     CompiledDenoiser,
+    Condition,
     Generation,
     warn_of_unseen_rates,
     with_progress_bar,
 )
-from kddim.images import check_images
 from kddim.recipe import Recipe
 from kddim.samplers.parse import with_eta
 from kddim.schedules import Schedule
@@ -23,7 +24,7 @@ log = logging.getLogger("kddim")
 
 
 class Sampling:
-    """Methods that turn noise into images, and images into latents.
+    """Methods that turn noise into images.
 
     They hold no state. The class that inherits them provides the attributes below.
     """
@@ -32,6 +33,7 @@ class Sampling:
     normalizer: Any
     schedule: Schedule
     prediction_type: str
+    num_classes: int | None
     denormalize: Callable[[Any], Any]
     sampling_denoiser: Callable[[], CompiledDenoiser]
     check_memory: Callable[[int, int], None]
@@ -46,6 +48,10 @@ class Sampling:
         start: int = 0,
         schedule: Any = None,
         callback: Callable | None = None,
+        labels: Any = None,
+        guidance_scale: float = 1.0,
+        guidance_interval: tuple[float, float] | None = None,
+        guide: Any = None,
     ) -> Any:
         """Turn one batch of noise into normalised images.
 
@@ -60,16 +66,24 @@ class Sampling:
                 network reads the noise variance and not the time.
             callback: `callback(step, noisy_images, pred_images)`, called after each step.
                 Sampling stops if it returns `True`.
+            labels: As in `generate`, like the three arguments below.
+            guidance_scale: Scale of guidance. 1 is off.
+            guidance_interval: Noise levels that are guided.
+            guide: Weaker model to guide with.
 
         Returns:
             Predicted images of the last step, normalised: a float32 backend tensor.
 
         Raises:
             ValueError: If the noise has another shape than the images of the model, if there
-                is no step, or if the prediction type cannot be sampled on the schedule.
+                is no step, if the prediction type cannot be sampled on the schedule, or if labels
+                or guidance do not fit the model.
         """
         check_batch("initial_noise", np.shape(initial_noise), self.image_shape)
-        generation = self._generation(Recipe(sampler, diffusion_steps, schedule, seed))
+        guidance = guidance_scale, guidance_interval
+        recipe = Recipe(sampler, diffusion_steps, schedule, seed, 64, *guidance)
+        conditions = conditions_of(self, recipe, len(initial_noise), labels, guide)
+        generation = self._generation(recipe, conditions)
         return generation.run(initial_noise, start=start, callback=callback)[1]
 
     def generate(
@@ -85,6 +99,10 @@ class Sampling:
         schedule: Any = None,
         callback: Callable | None = None,
         eta: float | None = None,
+        labels: Any = None,
+        guidance_scale: float = 1.0,
+        guidance_interval: tuple[float, float] | None = None,
+        guide: Any = None,
         verbose: int = 0,
     ) -> np.ndarray:
         """Generate images.
@@ -104,20 +122,37 @@ class Sampling:
             callback: As in `reverse_diffusion`. It sees each batch in turn, the last one padded.
             eta: Stochasticity of the sampler, short for `DDIM(eta=eta)`: 0 is deterministic, 1
                 is DDPM. None keeps the value of `sampler`.
+            labels: Class of all images, a sequence of `num_images` classes, or None for images
+                without a condition. A class is an int in [0, num_classes) or a name among
+                `class_names`.
+            guidance_scale: Scale of guidance. 1 is off. Above 1, images show their label more
+                clearly and vary less. Each step takes twice as long.
+            guidance_interval: Noise levels `(low, high)`, each `noise_rate / signal_rate`, that
+                are guided. The other steps cost no more than without guidance. None guides all.
+            guide: Weaker model of the same images, such as an earlier one. Guidance then leads
+                away from its predictions, instead of those without a label, and works without
+                labels too (`kddim.guidance.Autoguidance`).
             verbose: 1 shows a progress bar.
 
         Returns:
             NumPy float32 images `(num_images, height, width, channels)` in [0, 1].
 
         Raises:
-            ValueError: If a number is below its minimum, or the noise has another shape.
+            ValueError: If a number is below its minimum, if the noise has another shape, or if
+                labels or guidance do not fit the model.
+
+        Example:
+            >>> model.generate(16, labels="rose", guidance_scale=2.0, seed=0)
         """
         num_images = check_count("num_images", num_images, 1, MOST_IMAGES)
         start = check_count("start", start, least=0)
         sampler, seed = with_eta(samplers.get(sampler), eta), latents.resolve_seed(seed)
-        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size).for_model(self)
-        self.check_memory(num_images, recipe.batch_size)
-        generation = self._generation(recipe)
+        guidance = guidance_scale, guidance_interval
+        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size, *guidance)
+        recipe = recipe.for_model(self)
+        conditions = conditions_of(self, recipe, num_images, labels, guide)
+        self.check_memory(num_images, (1 + recipe.is_guided) * recipe.batch_size)
+        generation = self._generation(recipe, conditions)
         if not self.normalizer.adapted:
             log.warning(
                 "the normaliser was never adapted: images come out with mean 0 and variance 1. "
@@ -125,6 +160,17 @@ class Sampling:
             )
         noise_of = self._noise_of(initial_noise, num_images, recipe.seed, start)
         callback = with_progress_bar(callback, recipe, num_images) if verbose else callback
+        return self._images_of(generation, num_images, noise_of, callback, start)
+
+    def _images_of(
+        self,
+        generation: Generation,
+        num_images: int,
+        noise_of: Callable,
+        callback: Callable | None,
+        start: int = 0,
+    ) -> np.ndarray:
+        """Return the images that a generation predicts in its last step."""
         images = np.empty((num_images, *self.image_shape), "float32")
         batches = generation.batches(num_images, noise_of, start=start, callback=callback)
         for rows, _, pred_images in batches:
@@ -182,105 +228,13 @@ class Sampling:
         kwargs |= {"seed": seed, "initial_noise": latents.slerp(ends[0], ends[1], fractions)}
         return self.generate(num_images, diffusion_steps, sampler, **kwargs)
 
-    def encode(
-        self,
-        images: Any,
-        diffusion_steps: int = 100,
-        sampler: Any = "ddim",
-        *,
-        seed: int = 0,
-        batch_size: int = 64,
-        schedule: Any = None,
-        callback: Callable | None = None,
-    ) -> np.ndarray:
-        """Return the latents of images: the deterministic process run backwards (Sec. 4.3).
-
-        Latents are standard normal, like the initial noise of `generate`. If the clean end of
-        the schedule still has noise, as for the angle schedule, `encode` first adds noise of
-        `seed` to the images, and `decode` removes it again. The error of `reconstruct`
-        therefore falls to zero as the number of steps grows.
-
-        Args:
-            images: Images in [0, 1], `(batch, height, width, channels)`.
-            diffusion_steps: Number of steps, at least 1.
-            sampler: "ddim", or a deterministic `kddim.samplers.DDIM`. Its steps are followed
-                in the opposite direction.
-            seed: Seed of the noise at the clean end of the schedule.
-            batch_size: Number of images per batch.
-            schedule: As in `reverse_diffusion`.
-            callback: As in `generate`. The steps lead from images to latents.
-
-        Returns:
-            NumPy float32 latents of the shape of the images.
-
-        Raises:
-            ValueError: If the images have another shape or leave [0, 1], or if the sampler is
-                stochastic or is not DDIM, and so has no inverse.
-        """
-        images = check_images(images, self.image_shape)
-        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size)
-        self.check_memory(len(images), recipe.batch_size)
-        normalised = backend.to_numpy(self.normalizer(images))
-        return inversion.encode(self._generation(recipe), normalised, callback)
-
-    def decode(
-        self, latents: Any, diffusion_steps: int = 100, sampler: Any = "ddim", **kwargs: Any
-    ) -> np.ndarray:
-        """Return the images of latents from `encode`.
-
-        `generate(initial_noise=latents)` returns the images that the network predicts in the
-        last step. `decode` follows the process to the point where `encode` began, and removes
-        the noise that `encode` added.
-
-        Args:
-            latents: Latents, `(batch, height, width, channels)`.
-            diffusion_steps: Number of steps, as in `encode`.
-            sampler: Sampler, as in `encode`.
-            **kwargs: `seed`, `batch_size`, `schedule` and `callback`, with the same defaults
-                and meanings as in `encode`.
-
-        Returns:
-            NumPy float32 images in [0, 1], of the shape of the latents.
-
-        Raises:
-            ValueError: If the latents have another shape, or `encode` refuses the sampler.
-        """
-        latents = backend.to_numpy(latents).astype("float32")
-        check_batch("latents", latents.shape, self.image_shape)
-        callback = kwargs.pop("callback", None)
-        recipe = Recipe(sampler, diffusion_steps, **kwargs)
-        self.check_memory(len(latents), recipe.batch_size)
-        generation = self._generation(recipe)
-        return backend.to_numpy(self.denormalize(inversion.decode(generation, latents, callback)))
-
-    def reconstruct(
-        self, images: Any, diffusion_steps: int = 100, sampler: Any = "ddim", **kwargs: Any
-    ) -> np.ndarray:
-        """Encode images and decode them on the same grid (DDIM paper, Table 2).
-
-        Args:
-            images: Images in [0, 1], `(batch, height, width, channels)`.
-            diffusion_steps: Number of steps in each direction. More steps reduce the error.
-            sampler: As in `encode`.
-            **kwargs: `seed`, `batch_size`, `schedule` and `callback`, as in `encode`. The
-                callback is called in both directions.
-
-        Returns:
-            NumPy float32 images in [0, 1], of the shape of `images`.
-
-        Raises:
-            ValueError: As `encode`.
-        """
-        encoded = self.encode(images, diffusion_steps, sampler, **kwargs)
-        return self.decode(encoded, diffusion_steps, sampler, **kwargs)
-
-    def _generation(self, recipe: Recipe) -> Generation:
+    def _generation(self, recipe: Recipe, conditions: Sequence[Condition] = ()) -> Generation:
         """Return the generation of a recipe that the network can follow."""
         recipe = recipe.for_model(self)
         if recipe.schedule is not None:
             schedules.check_terminal_rate(recipe.schedule, self.prediction_type)
             warn_of_unseen_rates(self.schedule, recipe)
-        return Generation(self.sampling_denoiser(), self.schedule, recipe)
+        return Generation(self.sampling_denoiser(), self.schedule, recipe, tuple(conditions))
 
     def _noise_of(self, given: Any, num_images: int, seed: Any, start: int) -> Callable:
         """Return the `noise_of` of `Generation.batches`, from an array or from a seed."""

@@ -124,11 +124,11 @@ def test_one_class_is_refused(tmp_path):
     for number in range(4):
         (tmp_path / "rose").mkdir(exist_ok=True)
         Image.new("L", (8, 8)).save(tmp_path / "rose" / f"{number}.png")
-    with pytest.raises(ValueError, match="one subfolder per class, at least two.* 1 folder"):
+    with pytest.raises(ValueError, match=r"one subfolder per class, at least two.* 1 folder"):
         load(tmp_path, 8, 1, labels=True)
 
 
 def test_a_data_set_needs_one_label_per_image():
-    with pytest.raises(ValueError, match="one label per image.* 3 labels and 4 images"):
-        images = np.zeros((4, 8, 8, 1), "uint8")
+    images = np.zeros((4, 8, 8, 1), "uint8")
+    with pytest.raises(ValueError, match=r"one label per image.* 3 labels and 4 images"):
         ImageDataset(images, 2, labels=Labels(np.zeros(3, "int32"), ("a",)))

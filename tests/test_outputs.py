@@ -17,7 +17,8 @@ import kddim
 from kddim import files, streams
 from kddim.experiments import Consistency, Generation, unfinished
 from kddim.experiments import consistency as consistency_module
-from kddim.experiments.image_files import Pixels, save_grid, shown_in_grid, write_images
+from kddim.experiments.image_files import Pixels, write_images
+from kddim.experiments.image_grids import save_grid, shown_in_grid
 from kddim.images import grid
 from kddim.locks import output_lock
 
@@ -139,7 +140,7 @@ def test_a_picture_in_strips_is_the_picture(tmp_path, channels):
 @pytest.mark.parametrize("shape", [(8, 8, 3), (70, 9, 1), (6, 5, 2), (4, 4, 4)])
 def test_a_grid_in_strips_is_the_grid(tmp_path, count, shape):
     images, parts = pixels(count, shape)
-    save_grid(parts, tmp_path / "a.png")
+    save_grid(parts.images(), count, shape, tmp_path / "a.png")
     columns = int(np.ceil(np.sqrt(2 * count)))
     expected = kddim.images.as_picture(grid(images / np.float32(255), columns))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), expected)

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kddim.callbacks.epochs import EpochCallback
 from kddim.checks import check_count
 from kddim.images import grid, save_png
@@ -13,7 +15,7 @@ from kddim.recipe import Recipe
 class ImageGridCallback(EpochCallback):
     """Write a grid of generated images after each epoch, always from the same noises.
 
-    Epochs are counted over several `fit` calls with the same callback, so that a later fit does
+    A model with classes draws one image of each class after the other. Epochs are counted over several `fit` calls with the same callback, so that a later fit does
     not overwrite the pictures of an earlier one.
 
     Args:
@@ -51,8 +53,17 @@ class ImageGridCallback(EpochCallback):
         number = self.count(epoch)
         if number > 1 and not self.is_due(epoch):
             return
-        images = self.model.generate(self.num_rows * self.num_cols, **self.recipe.options)
+        number_of_images = self.num_rows * self.num_cols
+        labels = every_class(self.model, number_of_images)
+        images = self.model.generate(number_of_images, labels=labels, **self.recipe.options)
         save_png(grid_path(self.directory, number), grid(images, self.num_cols))
+
+
+def every_class(model: Any, num_images: int) -> Any:
+    """Return labels in the order of the classes, or None for a model without classes."""
+    if getattr(model, "num_classes", None) is None:
+        return None
+    return np.arange(num_images) % model.num_classes
 
 
 def grid_path(directory: Path, number: int) -> Path:

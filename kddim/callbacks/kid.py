@@ -9,7 +9,7 @@ import numpy as np
 
 from kddim.callbacks.epochs import EpochCallback
 from kddim.checks import check_count
-from kddim.images import take_images
+from kddim.images import take_images, take_labels
 from kddim.metrics import encoders
 from kddim.metrics.estimators import Unbiased
 from kddim.metrics.feature_set import FeatureSet
@@ -23,7 +23,8 @@ class KIDCallback(EpochCallback):
 
     Put it before the callbacks that read `val_kid`:
     `callbacks=[KIDCallback(validation), ModelCheckpoint(..., monitor="val_kid", mode="min")]`.
-    Every epoch is measured with the same noises and the same real images, so that the values of
+    A model with classes generates images with the labels of the validation images, so that every
+    class has the share that it has there. Every epoch is measured with the same noises and the same real images, so that the values of
     a run compare. The real images are encoded once.
 
     With `every` above 1, some epochs have no `val_kid`. Keras' `EarlyStopping` ignores them, so
@@ -103,6 +104,7 @@ class KIDCallback(EpochCallback):
         self.seconds: list[float] = []
         self.share: float | None = None
         self._real: FeatureSet | None = None
+        self._labels: np.ndarray | None = None
         self._fitted = max_seconds is None
 
     @property
@@ -137,6 +139,8 @@ class KIDCallback(EpochCallback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         super().on_train_begin(logs)
         self.prepare(self.model.image_shape)
+        if self.model.num_classes is not None:
+            self._labels = take_labels(self.validation_data, self.num_images)
         if not self._fitted:
             self._fit_to_limit()
         self.epochs = max([self.epochs, *(epoch for epoch, _ in self.history)])
@@ -169,10 +173,16 @@ class KIDCallback(EpochCallback):
 
     def measure(self) -> float:
         """Return the KID of the model as it is now, or NaN if it generates NaN."""
-        images = self.model.generate(self.num_images, **self.recipe.options)
+        images = self._generate(self.num_images)
         if self._real is None or not np.isfinite(images).all():
             return float("nan")
         return Unbiased(self._real, FeatureSet(self._encode(images))).kid
+
+    def _generate(self, num_images: int) -> np.ndarray:
+        labels = self._labels
+        if labels is not None:
+            labels = np.resize(labels, num_images)
+        return self.model.generate(num_images, labels=labels, **self.recipe.options)
 
     def _encode(self, images: np.ndarray) -> np.ndarray:
         return self.encoder(images, self.recipe.batch_size)
@@ -196,7 +206,7 @@ class KIDCallback(EpochCallback):
         """Return the time of generating and encoding one batch, without compilation."""
         for _ in range(2):
             start = time.perf_counter()
-            images = self.model.generate(batch, **self.recipe.options)
+            images = self._generate(batch)
             self._encode(np.nan_to_num(images))
         return max(time.perf_counter() - start, 1e-6)
 

@@ -13,6 +13,8 @@ from kddim.cli import options as shared
 @shared.OVERWRITE
 @click.option("--num-images", "-n", type=int, default=18, help="Number of images.")  # fmt: skip
 @click.option("--animate", is_flag=True, help="Show the steps of the first 8 images: noisy images above, predicted images below.")  # fmt: skip
+@shared.label_option
+@shared.guidance_options
 @shared.sampler_options
 @shared.model_runtime
 def generate(output, overwrite, animate, **options):
@@ -31,6 +33,7 @@ def generate(output, overwrite, animate, **options):
       kddim generate runs/digits --output digits.png
       kddim generate runs/digits -n 1000 --diffusion-steps 50 --eta 1 --output samples
       kddim generate runs/digits --animate --output digits.gif
+      kddim generate runs/labelled --label rose,sunflower --guidance-scale 2
     """
     from kddim.experiments import Animation, Generation
     from kddim.experiments.image_files import check_images_output

@@ -11,7 +11,7 @@ import click
 
 from kddim import settings
 from kddim.cli.runtime import interactive, starts_keras
-from kddim.cli.values import negate, parse_integers, parse_words
+from kddim.cli.values import negate, parse_integers, parse_interval, parse_words
 from kddim.names import ENCODERS, SAMPLERS, SCHEDULES, join_names
 
 DTYPES = click.Choice(settings.DTYPES)
@@ -76,6 +76,12 @@ ignored_dtype = click.option("--dtype", type=DTYPES, hidden=True, expose_value=F
 ignored_seed = click.option("--seed", type=int, hidden=True, expose_value=False)
 ignored_backend = click.option("--backend", type=click.Choice(settings.BACKENDS), hidden=True, expose_value=False)
 
+guidance_options = group(
+    click.option("--guidance-scale", type=float, default=1.0, help="Scale of guidance by labels, or by --guide. 1 is off. Above 1, images show their class more clearly and vary less."),
+    click.option("--guidance-interval", callback=parse_interval, help="Noise levels LOW,HIGH (noise rate divided by signal rate) that are guided. The others take half of the time.  [default: all]"),
+    click.option("--guide", type=click.Path(), help="Weaker model of the same images to guide with, such as an earlier one. Works without labels too."),
+)
+label_option = click.option("--label", "classes", callback=parse_words, help="Classes of the images, by names or numbers, separated by commas. Each has an equal share of the images.")
 generation_options = group(
     click.option("--schedule", help=f"Noise schedule to sample on: {SCHEDULE_HELP}  [default: the schedule of training]"),
     batch_size_option("Number of images per batch."),
@@ -132,6 +138,8 @@ def run_experiment(
     from kddim.locks import output_lock
     from kddim.samplers.parse import make_sampler
 
+    if options.get("guide") is not None:
+        options["guide"] = presets.load_model(options["guide"], dtype)
     if "sampler" in options:
         options["sampler"] = make_sampler(options["sampler"], options.pop("eta", None))
     target = output or _beside(model, name)

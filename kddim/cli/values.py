@@ -38,9 +38,18 @@ def parse_size_or_native(context: Any, parameter: Any, value: str) -> tuple[int,
     return (size, size) if isinstance(size, int) else size
 
 
-def parse_words(context: Any, parameter: Any, value: str) -> tuple[str, ...]:
+def parse_words(context: Any, parameter: Any, value: str | None) -> tuple[str, ...] | None:
     """Return the words of a text such as `kid,fid`."""
-    return tuple(value.split(","))
+    return None if value is None else tuple(value.split(","))
+
+
+def parse_interval(context: Any, parameter: Any, value: str | None) -> tuple[float, ...] | None:
+    """Return the two numbers of a text such as `0.2,5`."""
+    words = "two numbers separated by a comma, such as 0.2,5"
+    found = _parse_list(value, float, words)
+    if found is not None and len(found) != 2:
+        raise click.BadParameter(f"expected {words}, received {value!r}")
+    return found
 
 
 def negate(context: Any, parameter: Any, value: bool) -> bool:

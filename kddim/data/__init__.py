@@ -86,7 +86,9 @@ def load(
     counts = {"batch_size": batch_size, "repeats": repeats}
     given = {"limit": limit, "channels": channels, "steps_per_epoch": steps_per_epoch}
     _check_options(source, validation_split, seed, counts, given)
-    loaded = _load(source, size, channels, validation_split, limit, seed, strict, labels, verbose)
+    loaded = _load_parts(
+        source, size, channels, validation_split, limit, seed, strict, labels, verbose
+    )
     (images, train_labels), held_out = loaded.train, loaded.validation
     if len(images) < batch_size:
         raise ValueError(
@@ -129,7 +131,7 @@ class _Loaded(NamedTuple):
     skipped: Sequence[Unreadable] = ()
 
 
-def _load(
+def _load_parts(
     source, size, channels, validation_split, limit, seed, strict, with_labels, verbose
 ) -> _Loaded:
     path = Path(source)

@@ -32,6 +32,7 @@ class ImageDataset(keras.utils.PyDataset):
 
     Attributes:
         labels: Labels of all images, an int32 array `(n,)`, or None.
+        all_labels: The argument `labels`.
         class_names: Names of the classes, or None.
         skipped: Files of the source that cannot be read, as `(path, reason)`.
 
@@ -69,6 +70,7 @@ class ImageDataset(keras.utils.PyDataset):
                 f"{len(images):,} images"
             )
         self.images = images
+        self.all_labels = labels
         self.labels = None if labels is None else labels.values
         self.class_names = None if labels is None else labels.names
         self.batch_size = batch_size

@@ -137,7 +137,7 @@ def _builder(name: str) -> Any:
 def _class_names(builder: Any, name: str) -> tuple[str, ...]:
     """Return the names of the classes of a data set."""
     features = builder.info.features
-    feature = features["label"] if "label" in features else None
+    feature = dict(features.items()).get("label")
     if not getattr(feature, "names", None):
         raise ValueError(
             'Expected a data set with a feature "label" of named classes, for labels. '

@@ -66,6 +66,8 @@ class Experiment(abc.ABC):
             schedule of the model.
         seed: Seed of the noises.
         batch_size: Number of images per batch, at least 1.
+        guidance_scale: Scale of guidance. 1 is off.
+        guidance_interval: Noise levels `(low, high)` that are guided. None guides all.
 
     Raises:
         ValueError: If an option is out of range.
@@ -75,6 +77,8 @@ class Experiment(abc.ABC):
     schedule: Any = None
     seed: int = 0
     batch_size: int = 64
+    guidance_scale: float = 1.0
+    guidance_interval: tuple[float, float] | None = None
 
     name: ClassVar[str]
     # Names of the files in the folder, by suffix. A run whose output is a file with such a
@@ -186,7 +190,7 @@ class Experiment(abc.ABC):
         batch_size = min(self.batch_size, max(cell.num_images for cell in cells.values()))
         with show_progress(self.model, what, evaluations, batch_size, verbose) as progress:
             for key, cell in left.items():
-                per_step = cell.recipe.sampler.num_evaluations(1)
+                per_step = cell.recipe.sampler.evaluations_per_call
                 result, array = self.compute(key, cell, progress.callback(per_step))
                 ledger.record(key, result, array)
                 if words := summary(result):
@@ -198,13 +202,14 @@ class Experiment(abc.ABC):
 
     def settings(self) -> dict[str, Any]:
         """Return all values that decide the results. A record with other values is not resumed."""
+        guided = ("guidance_scale", "guidance_interval") if self.guidance_scale != 1.0 else ()
         return {
             "experiment": self.name,
             "model": fingerprint(self.model),
             "schedule": str(self.schedule or self.model.schedule),
             "seed": self.seed,
             "dtype": precision(self.model),
-        } | {name: getattr(self, name) for name in self.recorded}
+        } | {name: getattr(self, name) for name in (*self.recorded, *guided)}
 
     def rows(self, ledger: Ledger) -> list[dict[str, Any]]:
         """Return the numbers of the cells computed so far, in the order of `cells`."""
@@ -216,7 +221,9 @@ class Experiment(abc.ABC):
         Raises:
             ValueError: If the sampler cannot take these steps on the schedule.
         """
-        recipe = Recipe(sampler, diffusion_steps, self.schedule, self.seed, self.batch_size)
+        guidance = self.guidance_scale, self.guidance_interval
+        options = self.schedule, self.seed, self.batch_size, *guidance
+        recipe = Recipe(sampler, diffusion_steps, *options)
         recipe = recipe.for_model(self.model)
         rates = recipe.sampler.rates(self.schedule or self.model.schedule, diffusion_steps)
         recipe.sampler.coefficients(rates)

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,16 +13,18 @@ import numpy as np
 
 from kddim.animations import Recorder, save_animation
 from kddim.budget import check_memory
+from kddim.conditions import conditions_of
 from kddim.experiments.base import Cell, Experiment, Result, resumable
 from kddim.experiments.image_files import (
     Pixels,
     check_images_output,
-    shown_in_grid,
     write_images,
 )
-from kddim.experiments.ledger import Ledger
+from kddim.experiments.image_grids import shown_in_grid
+from kddim.experiments.ledger import Ledger, fingerprint
 from kddim.experiments.unfinished import prepare
 from kddim.images import check_range, to_uint8
+from kddim.labels import resolve
 from kddim.locks import output_lock
 
 log = logging.getLogger("kddim")
@@ -41,6 +43,8 @@ class _Images(Experiment):
     num_images: int = 18
     diffusion_steps: int = 20
     sampler: Any = "ddim"
+    classes: Sequence[Any] | None = None
+    guide: Any = None
 
     least: ClassVar = {"num_images": 1}
     recorded: ClassVar[tuple[str, ...]] = ("num_images", "diffusion_steps", "sampler")
@@ -48,6 +52,38 @@ class _Images(Experiment):
     def __post_init__(self):
         super().__post_init__()
         self._set(batch_size=min(self.batch_size, self.num_images))
+        if self.classes is not None:
+            self._set(classes=tuple(self.classes))
+        labels, recipe = self.labels, self.recipe(self.sampler, self.diffusion_steps)
+        conditions_of(self.model, recipe, self.num_images, labels, self.guide)  # raises
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Labels of the images: equal shares of `classes` one after the other, or None."""
+        if self.classes is None:
+            return None
+        model, number = self.model, len(self.classes)
+        numbers = resolve(self.classes, number, model.num_classes, model.class_names)
+        return numbers[np.arange(self.num_images) * number // self.num_images]
+
+    def settings(self) -> dict[str, Any]:
+        """Return all values that decide the results, with labels and guide if there are any."""
+        labels, guide = self.labels, self.guide
+        found = {} if labels is None else {"labels": labels.tolist()}
+        return super().settings() | found | ({} if guide is None else {"guide": fingerprint(guide)})
+
+    def conditions(self, rows: slice, size: int) -> dict[str, Any]:
+        """Return the labels of some images and the guide, as arguments of `generate`.
+
+        Args:
+            rows: Indices of the images.
+            size: Number of labels. The last one is repeated if there are fewer images.
+        """
+        found = {} if self.guide is None else {"guide": self.guide}
+        if self.labels is None:
+            return found
+        labels = self.labels[rows]
+        return found | {"labels": np.pad(labels, (0, size - len(labels)), mode="edge")}
 
     def frames(self, cell: Cell, callback: Callable) -> Result:
         """Return the number of frames, and the frames: one grid of a cell's images per step."""
@@ -72,6 +108,9 @@ class Generation(_Images):
         num_images: Number of images, at least 1.
         diffusion_steps: Number of steps, at least 1.
         sampler: Name, configuration or `kddim.samplers.Sampler`.
+        classes: Classes, by names or numbers, of which equal shares of the images are. None is no
+            condition.
+        guide: Weaker model to guide with, or None.
         animate: If true, the folder also receives `animation.gif` of the first 8 images.
 
     `Experiment` documents the other arguments.
@@ -133,18 +172,27 @@ class Generation(_Images):
     def pixels(self, ledger: Ledger) -> Pixels:
         """Return the images that a ledger holds."""
         keys = [key for key in self.cells() if key != _FRAMES]
-        return Pixels(self.num_images, self.model.image_shape, lambda: map(ledger.array, keys))
+        captions = None
+        if self.labels is not None:
+            names = self.model.class_names
+            captions = [names[n] if names and n >= 0 else f"class {n}" for n in self.labels]
+        shape = self.model.image_shape
+        return Pixels(self.num_images, shape, lambda: map(ledger.array, keys), captions)
 
     def cells(self) -> dict[str, Cell]:
         """Return one cell per batch, and one for the animation if it is wanted."""
         recipe = self.recipe(self.sampler, self.diffusion_steps)
+        size = self.batch_size
         cells = {
-            f"from {start}": Cell(recipe, self.batch_size, {"start": start})
-            for start in range(0, self.num_images, self.batch_size)
+            f"from {first}": Cell(
+                recipe, size, {"start": first, **self.conditions(slice(first, first + size), size)}
+            )
+            for first in range(0, self.num_images, size)
         }
         if self.animate:
             shown = min(_SHOWN, self.num_images)
-            cells[_FRAMES] = Cell(dataclasses.replace(recipe, batch_size=shown), shown)
+            conditions = self.conditions(slice(shown), shown)
+            cells[_FRAMES] = Cell(dataclasses.replace(recipe, batch_size=shown), shown, conditions)
         return cells
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
@@ -170,6 +218,8 @@ class Animation(_Images):
         num_images: Number of images, at least 1.
         diffusion_steps: Number of steps, at least 1.
         sampler: Name, configuration or `kddim.samplers.Sampler`.
+        classes: As in `Generation`.
+        guide: As in `Generation`.
 
     `Experiment` documents the other arguments. All images form one batch.
 
@@ -185,7 +235,8 @@ class Animation(_Images):
         self._set(batch_size=self.num_images)
 
     def cells(self) -> dict[str, Cell]:
-        return {_FRAMES: Cell(self.recipe(self.sampler, self.diffusion_steps), self.num_images)}
+        recipe, number = self.recipe(self.sampler, self.diffusion_steps), self.num_images
+        return {_FRAMES: Cell(recipe, number, self.conditions(slice(number), number))}
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
         return self.frames(cell, callback)

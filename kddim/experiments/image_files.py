@@ -3,20 +3,18 @@
 import dataclasses
 import itertools
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from kddim.experiments.image_grids import save_grid
 from kddim.files import check_output
-from kddim.images import as_picture, grid, save_png, to_uint8
-from kddim.streams import save_npz, save_png_rows
+from kddim.images import save_png, to_uint8
+from kddim.streams import save_npz
 
 log = logging.getLogger("kddim")
-
-_MOST_PIXELS = 80_000_000  # of a grid; image programs refuse larger pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +26,13 @@ class Pixels:
         shape: `(height, width, channels)` of an image.
         read: Function that returns an iterator of the batches, `(batch, height, width,
             channels)` each, uint8, or floats in [0, 1].
+        captions: Captions of the images in a grid, or None.
     """
 
     count: int
     shape: Sequence[int]
     read: Callable[[], Iterator[np.ndarray]]
+    captions: Sequence[str] | None = None
 
     def batches(self) -> Iterator[np.ndarray]:
         """Yield the batches as uint8 arrays."""
@@ -76,64 +76,14 @@ def write_images(pixels: Pixels, path: Path) -> None:
             `00000.png`, `00001.png`, ... and `grid.png`.
     """
     if path.suffix.lower() == ".png":
-        save_grid(pixels, path)
+        _save_grid(pixels, path)
     elif path.suffix.lower() == ".npz":
         save_npz(path, "images", (pixels.count, *pixels.shape), pixels.batches())
     else:
         for index, image in enumerate(pixels.images()):
             save_png(path / f"{index:05d}.png", image)
-        save_grid(pixels, path / "grid.png")
+        _save_grid(pixels, path / "grid.png")
 
 
-def shown_in_grid(count: int, shape: Sequence[int]) -> int:
-    """Return the number of images that a grid shows.
-
-    Args:
-        count: Number of images that there are.
-        shape: `(height, width, channels)` of an image.
-    """
-    height, width = as_picture(grid(np.zeros((1, *shape), "float32"), 1)).shape[:2]
-    return min(count, max(1, _MOST_PIXELS // (height * width)))
-
-
-def save_grid(pixels: Pixels, path: Path) -> None:
-    """Write the images as one picture, about twice as wide as high.
-
-    Args:
-        pixels: The images. Only the first ones are shown if all do not fit in a picture that
-            image programs open.
-        path: PNG file to write.
-    """
-    shown = shown_in_grid(pixels.count, pixels.shape)
-    columns = math.ceil(math.sqrt(shown * 2))
-    margin, height = _strip_heights(pixels.shape)
-    strips = _strips(itertools.islice(pixels.images(), shown), columns, margin)
-    first = next(strips)
-    save_png_rows(
-        path,
-        height=margin + height * math.ceil(shown / columns),
-        width=first.shape[1],
-        channels=first.shape[2],
-        parts=itertools.chain([first], strips),
-    )
-
-
-def _strips(images: Iterator[np.ndarray], columns: int, margin: int) -> Iterator[np.ndarray]:
-    """Yield the rows of a grid from the top to the bottom, as uint8 strips of a picture.
-
-    Args:
-        images: Images as uint8 arrays.
-        columns: Number of images per row.
-        margin: Height of the white margin above the first row.
-    """
-    top = 0
-    while row := list(itertools.islice(images, columns)):
-        strip = as_picture(grid(np.stack(row).astype("float32") / 255.0, columns)[top:])
-        yield strip.reshape(*strip.shape[:2], -1)
-        top = margin  # the row before has it below
-
-
-def _strip_heights(shape: Sequence[int]) -> tuple[int, int]:
-    """Return the height of a grid's margin, and that of a row with the margin below it."""
-    one, two = (grid(np.zeros((n, *shape), "float32"), 1).shape[0] for n in (1, 2))
-    return one - (two - one), two - one
+def _save_grid(pixels: Pixels, path: Path) -> None:
+    save_grid(pixels.images(), pixels.count, pixels.shape, path, pixels.captions)

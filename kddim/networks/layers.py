@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from kddim import backend
-from kddim.checks import is_integer
+from kddim.checks import check_count, is_integer
 from kddim.images import check_images, iterate_batches
 
 MOST_DIMS = 2**16  # of an embedding, far beyond any that is used
@@ -89,6 +89,50 @@ class UpSampling2D(keras.layers.UpSampling2D):
         if self.interpolation == "bilinear" and self.data_format == "channels_last":
             return backend.upsample(inputs, self.size)
         return super().call(inputs)
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+class LabelEmbedding(keras.layers.Layer):
+    """Trained vectors, one per class and one for images without a label.
+
+    The gradient is dense: `keras.layers.Embedding` has a sparse one with TensorFlow.
+
+    Args:
+        num_classes: Number of classes, at least 2.
+        dims: Length of the vectors, at least 1.
+
+    Input shape:
+        `(batch,)`, integers in [0, num_classes), or negative for no label.
+
+    Output shape:
+        `(batch, 1, 1, dims)`.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(self, num_classes: int, dims: int = 32, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_classes = check_count("num_classes", num_classes, 2, MOST_DIMS)
+        self.dims = check_count("dims", dims, 1, MOST_DIMS)
+
+    def build(self, input_shape):
+        self.vectors = self.add_weight(
+            name="vectors",
+            shape=(self.num_classes + 1, self.dims),
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+        )
+
+    def call(self, labels):
+        rows = ops.where(labels < 0, self.num_classes, labels)
+        chosen = ops.one_hot(rows, self.num_classes + 1, dtype=self.compute_dtype)
+        return ops.matmul(chosen, self.vectors)[:, None, None, :]
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, 1, 1, self.dims)
+
+    def get_config(self):
+        return super().get_config() | {"num_classes": self.num_classes, "dims": self.dims}
 
 
 @keras.saving.register_keras_serializable(package="kddim")

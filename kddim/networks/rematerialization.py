@@ -18,6 +18,7 @@ from kddim.networks.graph import Call, Tensors, Users, by_id, calls_of, users_of
 from kddim.networks.layers import (
     BatchNormalization,
     Conv2D,
+    LabelEmbedding,
     SinusoidalEmbedding,
     SpatialAttention,
     UpSampling2D,
@@ -41,6 +42,7 @@ REPEATABLE = (
     layers.UpSampling2D,
     BatchNormalization,
     Conv2D,
+    LabelEmbedding,
     SinusoidalEmbedding,
     SpatialAttention,
     UpSampling2D,

@@ -14,7 +14,7 @@ from kddim.networks.blocks import (
     check_normalization,
     residual_block,
 )
-from kddim.networks.layers import Conv2D, SinusoidalEmbedding, UpSampling2D
+from kddim.networks.layers import Conv2D, LabelEmbedding, SinusoidalEmbedding, UpSampling2D
 from kddim.networks.sizes import check_size
 
 
@@ -24,6 +24,7 @@ def residual_unet(
     block_depth: int = 2,
     *,
     channels: int = 3,
+    num_classes: int | None = None,
     patch_size: int = 1,
     attention_levels: Sequence[int] = (),
     normalization: str = "batch",
@@ -39,7 +40,8 @@ def residual_unet(
     bilinear upsampling on the way up. The last convolution starts at zero, so that an untrained
     network predicts zero.
 
-    Three options go beyond the example. Patches let the network compute on an image of
+    Four options go beyond the example. With classes, the network has a third input, the labels of
+    the images, which reach it as a trained vector beside the embedding of the noise. Patches let the network compute on an image of
     `patch_size` times fewer rows and columns, where the same time pays for wider levels.
     Self-attention relates distant parts of an image. Group normalisation uses the statistics of
     single images, and suits batches that are too small for batch statistics.
@@ -50,6 +52,7 @@ def residual_unet(
         widths: Number of channels of each level, from the finest to the coarsest.
         block_depth: Number of residual blocks per level, at least 1.
         channels: Number of channels of the images.
+        num_classes: Number of classes, at least 2. None builds a network without labels.
         patch_size: Side length of the patches. The first convolution maps each patch of
             `patch_size` by `patch_size` pixels to one position of the finest level, and the
             last one, transposed, maps it back. With 1, both are 1x1 convolutions.
@@ -60,14 +63,16 @@ def residual_unet(
         normalization: "batch" or "group". The number of groups is the largest one up to 32
             that divides the channels and leaves at least four channels per group.
         embedding_dims: Length of the embedding of the noise variance, an even int of at
-            least 4.
+            least 4, and of that of the label.
         embedding_max_frequency: Highest frequency of the embedding; the lowest is 1.
         name: Name of the model.
 
     Returns:
         Functional Keras model `[noisy_images, noise_variances] -> prediction`. The images and
         the prediction have shape `(batch, height, width, channels)`, the variances
-        `(batch, 1, 1, 1)`. The prediction is float32 under every dtype policy.
+        `(batch, 1, 1, 1)`. The prediction is float32 under every dtype policy. With classes, the
+        inputs are `[noisy_images, noise_variances, labels]`, with int32 labels `(batch,)`. A
+        negative one stands for no label.
 
     Raises:
         ValueError: If the size is not divisible, an option is empty or below 1, an attention
@@ -93,7 +98,13 @@ def residual_unet(
     grid = (height // patch_size, width // patch_size)
     e = layers.UpSampling2D(grid, interpolation="nearest")(e)
     x = Conv2D(widths[0], kernel_size=patch_size, strides=patch_size)(noisy_images)
-    x = layers.Concatenate()([x, e])
+    inputs, conditions = [noisy_images, noise_variances], [e]
+    if num_classes is not None:
+        labels = keras.Input((), dtype="int32", name="labels")
+        vectors = LabelEmbedding(num_classes, embedding_dims)(labels)
+        conditions.append(layers.UpSampling2D(grid, interpolation="nearest")(vectors))
+        inputs.append(labels)
+    x = layers.Concatenate()([x, *conditions])
 
     numbers = itertools.count()
 
@@ -110,7 +121,7 @@ def residual_unet(
         x = Conv2D(channels, kernel_size=1, **last)(x)
     else:
         x = layers.Conv2DTranspose(channels, patch_size, strides=patch_size, **last)(x)
-    return keras.Model([noisy_images, noise_variances], x, name=name)
+    return keras.Model(inputs, x, name=name)
 
 
 def _down_and_up(

@@ -23,7 +23,7 @@ from kddim.presets.weights import Weights, read_shapes, read_weights
 log = logging.getLogger("kddim")
 
 # Arguments of `DiffusionModel` that a preset holds. `network` is in a file of its own.
-TUNED = "tuned_samplers"  # argument that only tuned models have
+OPTIONAL = ("tuned_samplers", "num_classes", "class_names")  # that not all presets have
 ARGUMENTS = (
     "image_size", "widths", "block_depth", "channels", "schedule", "prediction_type", "loss_type",
     "ema",
@@ -128,7 +128,7 @@ def read_arguments(folder: Path) -> dict[str, Any]:
     model = read_config(folder)["model"]
     if missing := [name for name in ARGUMENTS if name not in model]:
         raise ValueError(f"its {catalogue.CONFIG} lacks {', '.join(missing)}")
-    config = {name: model[name] for name in (*ARGUMENTS, TUNED) if name in model}
+    config = {name: model[name] for name in (*ARGUMENTS, *OPTIONAL) if name in model}
     file = folder / NETWORK
     return config | {"network": read_table(file) if file.is_file() else None}
 

@@ -25,7 +25,14 @@ from kddim.presets.catalogue import (
     read_config,
     size_of,
 )
-from kddim.presets.loading import ARGUMENTS, TUNED, assemble, load_model, weights_of, with_precision
+from kddim.presets.loading import (
+    ARGUMENTS,
+    OPTIONAL,
+    assemble,
+    load_model,
+    weights_of,
+    with_precision,
+)
 from kddim.presets.places import locate
 from kddim.presets.weights import Weights
 from kddim.recipe import Recipe
@@ -84,10 +91,10 @@ def pack(
     weights, recipe = _weights(packed), Recipe(sampler, diffusion_steps, None, 0, num_images)
     saved = packed.get_config()
     arguments = {name: saved[name] for name in (*ARGUMENTS, "network")}
-    tuned = {name: saved[name] for name in (TUNED,) if name in saved}
+    others = {name: saved[name] for name in OPTIONAL if saved.get(name) is not None}
     config = {
         "format": FORMAT,
-        "model": {name: arguments[name] for name in ARGUMENTS} | tuned,
+        "model": {name: arguments[name] for name in ARGUMENTS} | others,
         "sampling": {"sampler": str(recipe.sampler), "diffusion_steps": diffusion_steps},
         "training": _without_places(run.get("training") or {}),
         "parameters": packed.network.count_params(),

@@ -10,6 +10,7 @@ import keras
 
 from kddim import names, registry
 from kddim.samplers.adams_bashforth import AdamsBashforth
+from kddim.samplers.annealed_langevin import AnnealedLangevin
 from kddim.samplers.base import Rates, Sampler
 from kddim.samplers.ddim import DDIM
 from kddim.samplers.ddpm import DDPM
@@ -18,6 +19,8 @@ from kddim.samplers.heun import Heun
 from kddim.samplers.inverse import DDIMInverse, inverse_of
 from kddim.samplers.ipndm import IPNDM
 from kddim.samplers.linear_multistep import LinearMultistep
+from kddim.samplers.predictor_corrector import PredictorCorrector
+from kddim.samplers.repaint import RePaint
 from kddim.samplers.tuned import Tuned
 
 __all__ = [
@@ -26,11 +29,14 @@ __all__ = [
     "IPNDM",
     "NAMES",
     "AdamsBashforth",
+    "AnnealedLangevin",
     "DDIMInverse",
     "DPMSolverPP",
     "Heun",
     "LinearMultistep",
+    "PredictorCorrector",
     "Rates",
+    "RePaint",
     "Sampler",
     "Tuned",
     "get",

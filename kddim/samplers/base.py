@@ -105,6 +105,8 @@ class Sampler(registry.Configurable, abc.ABC):
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         """Return the numbers that each step needs, by name, each `(diffusion_steps,)`.
 
+        A sampler that repeats its steps returns longer arrays, with `num_calls` entries.
+
         Args:
             rates: Rates along the grid.
         """
@@ -136,6 +138,15 @@ class Sampler(registry.Configurable, abc.ABC):
     def num_evaluations(self, diffusion_steps: int) -> int:
         """Return the number of network calls (NFE) in `diffusion_steps` steps."""
         return time_grids.check_steps(diffusion_steps)
+
+    def num_calls(self, diffusion_steps: int) -> int:
+        """Return the number of calls of `step`, and of a callback, in `diffusion_steps` steps."""
+        return time_grids.check_steps(diffusion_steps)
+
+    @property
+    def evaluations_per_call(self) -> int:
+        """Number of network calls in one call of `step`."""
+        return self.num_evaluations(1)
 
     def sample(
         self,
@@ -200,10 +211,10 @@ class Sampler(registry.Configurable, abc.ABC):
         seed = latents.resolve_seed(seed) if self.stochastic else 0
         noisy_images = pred_images = ops.convert_to_tensor(initial_noise)
         state = self.initial_state(noisy_images)
-        one_step: Callable = functools.partial(self.step, self.with_scalar_rates(denoise))
+        one_step = self.step_of(denoise)
         one_step = compile_step(one_step) if compile_step else one_step
         dtype = keras.backend.standardize_dtype(noisy_images.dtype)
-        for step in range(diffusion_steps):
+        for step in range(self.num_calls(diffusion_steps)):
             scalars = {
                 name: ops.convert_to_tensor(np.asarray(values[step], dtype))
                 for name, values in coefficients.items()
@@ -235,6 +246,17 @@ class Sampler(registry.Configurable, abc.ABC):
             diffusion_steps: Number of steps.
         """
         return self
+
+    def step_of(self, denoise: Denoiser) -> Callable:
+        """Return `step` with a denoiser that takes rates `(batch, 1, 1, 1)`.
+
+        Args:
+            denoise: As in `run`.
+
+        Returns:
+            Function of `(noisy_images, state, coefficients, noises)`.
+        """
+        return functools.partial(self.step, self.with_scalar_rates(denoise))
 
     def with_scalar_rates(self, denoise: Denoiser) -> Denoiser:
         """Return `denoise` for scalar rates, with clipped predictions of the images' type."""

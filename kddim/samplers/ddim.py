@@ -1,6 +1,7 @@
 """The sampler of the DDIM paper, and the base class that it shares with DDPM."""
 
 import dataclasses
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -17,7 +18,14 @@ class Ancestral(Sampler):
 
     eta: float
 
-    host_options = ("times", "eta", "variance")
+    host_options: ClassVar[tuple[str, ...]] = ("times", "eta", "variance")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0.0 <= self.eta < np.inf:
+            raise ValueError(
+                f"Expected `eta` of at least 0, usually at most 1. Received: {self.eta}"
+            )
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         """Return the rates of each step, `sigma` of Eq. 16, and the scale of the predicted noise.
@@ -80,13 +88,6 @@ class DDIM(Ancestral):
     eta: float = 0.0
     times: Times = "uniform"
     clip: Clip = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0.0 <= self.eta < np.inf:
-            raise ValueError(
-                f"Expected `eta` of at least 0, usually at most 1. Received: {self.eta}"
-            )
 
     @property
     def stochastic(self) -> bool:

@@ -18,6 +18,7 @@ from kddim.schedules.base import Schedule, check_monotonic
 from kddim.schedules.cosine import CosineSchedule
 from kddim.schedules.discrete_beta import DiscreteBetaSchedule
 from kddim.schedules.flow_matching import FlowMatchingSchedule
+from kddim.schedules.geometric import GeometricSchedule
 from kddim.schedules.linear_beta import LinearBetaSchedule
 from kddim.schedules.log_snr_linear import LogSNRLinearSchedule
 from kddim.schedules.nichol_dhariwal import NicholDhariwalSchedule
@@ -32,6 +33,7 @@ __all__ = [
     "CosineSchedule",
     "DiscreteBetaSchedule",
     "FlowMatchingSchedule",
+    "GeometricSchedule",
     "LinearBetaSchedule",
     "LogSNRLinearSchedule",
     "NicholDhariwalSchedule",

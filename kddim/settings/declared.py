@@ -83,6 +83,8 @@ class Settings:
     patch_size: PatchSize = setting(1, "Side of the patches that the UNet sees as one pixel: 2 pays for wider levels in the same time.")
     attention_levels: tuple[Level, ...] = setting((), "Levels with self-attention, such as 2,3. Level 0 is the finest.", unset="none")
     normalization: Annotated[str, OneOf("normalization", NORMALIZATIONS)] = setting("batch", "Normalisation layers: batch, or group for small batches.")
+    labels: bool = setting(False, "Train with the classes of the images: the folders that pictures are in, or the labels of a data set.")
+    label_dropout: Share = setting(0.1, "Share of the training images whose label is hidden, which guidance needs.")
     init: Path | None = setting(None, "Preset, run, .keras file or hf://user/repo to start from: its averaged weights, and its network.", unset="random weights")
     distill_steps: DistillSteps | None = setting(None, "Teach the model of `init` to sample in this number of DDIM steps. kddim distill sets it.", unset="no distillation")
     distill_from: Annotated[str, OneOf("prediction_type", PREDICTION_TYPES)] | None = setting(None, "Prediction type of the model of `init`, if the model that is taught has another one. kddim distill sets it.", unset="`prediction_type`")

@@ -22,11 +22,16 @@ def build_model(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionMo
         config: Settings of the run, with `channels`.
         train_data: Training images.
     """
-    network = None
+    network, num_classes = None, None
+    if train_data.class_names is not None:
+        num_classes = len(train_data.class_names)
     if config.patch_size > 1 or config.attention_levels or config.normalization != "batch":
         # `DiffusionModel` has no such options.
-        network = residual_unet(**config.arguments_of(residual_unet))
-    model = DiffusionModel(**config.arguments_of(DiffusionModel.__init__), network=network)
+        options = config.arguments_of(residual_unet)
+        network = residual_unet(**options, num_classes=num_classes)
+    options = config.arguments_of(DiffusionModel.__init__)
+    model = DiffusionModel(**options, num_classes=num_classes, network=network)
+    model.class_names = train_data.class_names
     model.normalizer.adapt(ImageDataset(train_data.images, 256))
     rate = _learning_rate(config, config.epochs * len(train_data))
     model.compile(

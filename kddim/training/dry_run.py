@@ -167,6 +167,7 @@ def _time_steps(
     batches = ImageDataset(
         train_data.images,
         config.batch_size,
+        labels=train_data.all_labels,
         training=True,
         steps_per_epoch=steps,
         flip=config.flip,

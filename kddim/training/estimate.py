@@ -122,8 +122,10 @@ def _parts(config: Any) -> Iterator[Cost]:
     pixels = [sides[0] * sides[1] // patch // 4**level for level in range(len(config.widths))]
     widths, last = config.widths, len(config.widths) - 1
     yield _convolution(pixels[0], channels, widths[0], taps=patch)
-    yield Cost(activations=pixels[0] * EMBEDDING_DIMS)
-    current, skips = widths[0] + EMBEDDING_DIMS, []
+    # The vectors of the labels themselves are few, and their number is that of the classes.
+    embedded = EMBEDDING_DIMS * (1 + config.labels)
+    yield Cost(activations=pixels[0] * embedded)
+    current, skips = widths[0] + embedded, []
     for level in range(last):
         for _ in range(config.block_depth):
             yield from _block(config, level, pixels[level], current)

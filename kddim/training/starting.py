@@ -60,6 +60,7 @@ def network_settings(init: str | os.PathLike, distilled: bool = False) -> dict[s
     else:
         found |= {name: arguments.get(name) for name in ("widths", "block_depth")}
     found |= {name: arguments.get(name) for name in ("image_size", "channels", "prediction_type")}
+    found["labels"] = arguments.get("num_classes") is not None
     found["schedule"] = _schedule_name(init, arguments.get("schedule"))
     if distilled and found["prediction_type"] == "noise":
         found |= {"prediction_type": "velocity", "distill_from": "noise"}

@@ -61,17 +61,17 @@ class FoldedNetwork:
 
         Args:
             inputs: `[noisy_images, noise_variances]`, of shapes `(batch, height, width,
-                channels)` and `(batch, 1, 1, 1)`. A single noise variance, of shape
-                `(1, 1, 1, 1)`, serves all images.
+                channels)` and `(batch, 1, 1, 1)`, and labels `(batch,)` if the network has such
+                an input. A single noise variance, of shape `(1, 1, 1, 1)`, serves all images.
             training: Ignored: the network is computed as in inference.
         """
-        images, variances = inputs
+        images, variances, *labels = inputs
         batch = ops.shape(images)[0]
         if not self.folds:
-            return self.original([images, of_batch(variances, batch)], training=False)
+            return self.original([images, of_batch(variances, batch), *labels], training=False)
         tensors = {
             id(symbol): ops.cast(tensor, symbol.dtype)
-            for symbol, tensor in zip(self.original.inputs, (images, variances))
+            for symbol, tensor in zip(self.original.inputs, inputs)
         }
         weights = [variable.value for variable in self.weights]
         kept = {id(tensor) for tensor in (*self.original.inputs, *self.original.outputs)}

@@ -27,13 +27,14 @@ def plan_of(network: keras.Model) -> Plan:
     """Return the plan that computes a network. It is empty if folding gains nothing.
 
     Args:
-        network: Keras model `[noisy_images, noise_variances] -> prediction`. Only functional
-            models whose inputs and output have four axes are folded.
+        network: Keras model `[noisy_images, noise_variances] -> prediction`, with or without
+            labels as a third input. Only functional models whose images, variances and output
+            have four axes are folded.
     """
     calls = calls_of(network)
-    if not calls or len(network.inputs) != 2 or len(network.outputs) != 1:
+    if not calls or len(network.inputs) not in (2, 3) or len(network.outputs) != 1:
         return Plan([], [])
-    if any(len(tensor.shape) != 4 for tensor in (*network.inputs, *network.outputs)):
+    if any(len(tensor.shape) != 4 for tensor in (*network.inputs[:2], *network.outputs)):
         return Plan([], [])
     reader = _Reader(network, calls)
     for call in calls:
@@ -58,9 +59,10 @@ class _Reader:
         self.plan = Plan([], [])
         self.sums = {id(tensor): _sum_of_tensor(tensor) for tensor in network.inputs}
         self._users = users_of(network, calls)
-        self._images, variances = (id(tensor) for tensor in network.inputs)
-        self._conditional = conditional_tensors(calls, variances)
-        self._linear = linear_calls(calls, self._users, self._conditional)
+        self._images, variances, *labels = (id(tensor) for tensor in network.inputs)
+        self._shared = conditional_tensors(calls, variances)
+        conditional = self._shared.union(*(conditional_tensors(calls, key) for key in labels))
+        self._linear = linear_calls(calls, self._users, conditional)
 
     def read(self, call: Call) -> None:
         """Add the outputs of a call to `sums`."""
@@ -142,7 +144,7 @@ class _Reader:
     def _call(self, call: Call) -> None:
         for tensor in call.inputs:
             self.compute(tensor)
-        shared = {id(tensor) for tensor in call.inputs} & self._conditional
+        shared = {id(tensor) for tensor in call.inputs} & self._shared
         if all(id(tensor) in shared for tensor in call.inputs):
             shared = set()  # the output has a batch of one, too, and stays small
         self.plan.instructions.append(LayerCall(call, shared, self._images))

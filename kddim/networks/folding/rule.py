@@ -25,7 +25,8 @@ def linear_calls(calls: list[Call], users: Users, conditional: set[int]) -> set[
     Args:
         calls: Calls of the network, in an order in which they can run.
         users: Calls that read each tensor, by the `id` of the tensor.
-        conditional: Ids of the tensors that depend only on the noise variances.
+        conditional: Ids of the tensors that depend only on the noise variances, or only on the
+            labels.
     """
     linear: set[int] = set()
     for call in reversed(calls):
@@ -53,14 +54,14 @@ def may_compose(total: Sum, kernel: Kernel, dtype: str) -> bool:
     return not rounds and (total.pointwise or kernel.taps == 1)
 
 
-def conditional_tensors(calls: list[Call], variances: int) -> set[int]:
-    """Return the ids of the tensors that depend only on the noise variances.
+def conditional_tensors(calls: list[Call], condition: int) -> set[int]:
+    """Return the ids of the tensors that depend only on one input of the network.
 
     Args:
         calls: Calls of the network, in an order in which they can run.
-        variances: Id of the network's input of noise variances.
+        condition: Id of the input: the noise variances or the labels.
     """
-    found = {variances}
+    found = {condition}
     for call in calls:
         if call.inputs and all(id(tensor) in found for tensor in call.inputs):
             found |= {id(tensor) for tensor in call.outputs}
@@ -89,7 +90,7 @@ def _is_addition(call: Call) -> bool:
 def _is_taken_in(call: Call, readers: list[Call | None], conditional: set[int]) -> bool:
     """Return True for a linear layer that only changes the kernels of the convolutions behind it.
 
-    Upsampling counts only if it tiles a noise embedding over an image.
+    Upsampling counts only if it tiles an embedding over an image.
     """
     layer, tensor = call.operation, call.inputs[0]
     if type(layer) is layers.UpSampling2D:
