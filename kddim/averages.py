@@ -209,6 +209,7 @@ def measure(
     )
 
     def measured(length: float | None) -> Measurement:
+        """Return the KID of the average of a length. None is the model of the run."""
         if length is not None:  # one model for all lengths: its sampling is compiled once
             _assign_average(model, places, length)
         found = evaluation.evaluate(

@@ -56,6 +56,23 @@ def initialise_devices() -> None:
         tf.config.list_physical_devices()
 
 
+def accelerators() -> list[str]:
+    """Return the names of the accelerators that the backend computes on. On a CPU, it is empty."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.local_devices() if device.platform != "cpu"]
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    details = map(tf.config.experimental.get_device_details, found)
+    return [about.get("device_name", "GPU") for about in details]
+
+
 def leave_devices_to_the_backend() -> None:
     """Hide the accelerators from TensorFlow if it only reads data for another backend."""
     if keras.backend.backend() != "tensorflow":

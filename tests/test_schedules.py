@@ -261,6 +261,12 @@ def test_schedules_fall_also_where_they_compute_in_float32(schedule):
     schedules.check_monotonic(schedule)
     schedules.check_monotonic(lambda times: schedule(times.astype("float32")))
     schedules.check_monotonic(lambda times: schedule(ops.convert_to_tensor(times, "float32")))
+    times = np.linspace(0.0, 1.0, 101)
+    for given in (times, times.astype("float32"), ops.convert_to_tensor(times, "float32")):
+        noise_rates, signal_rates = (to_numpy(rates) for rates in schedule(given))
+        assert np.all(np.diff(noise_rates) >= 0)
+        assert np.all(np.diff(signal_rates) <= 0)
+        assert signal_rates[0] > 0.9 > 0.1 > signal_rates[-1]
 
 
 def test_configurations_of_earlier_files_are_known():

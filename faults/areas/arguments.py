@@ -26,6 +26,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "sweep", "run", "digits", "--steps", "1", "--eta", "0", "-n", "8", "-o", "new",
         "--encoder", "random_conv",
     ),
+    "timetable": (
+        "timetable", "run", "digits", "--steps", "2", "--dtypes", "float32", "-n", "8",
+        "--batch-size", "8", "--measured-steps", "2", "--repeats", "1", "-o", "new", "--encoder",
+        "random_conv",
+    ),
     "consistency": ("consistency", "run", "--steps", "1,2", "-n", "2", "-o", "new"),
     "interpolate": (
         "interpolate", "run", "--num-pairs", "1", "-n", "3", "--grid-size", "2",
@@ -127,7 +132,12 @@ def _with(command: tuple[str, ...], parameter: click.Parameter, value: str) -> t
             *command, parameter.opts[0], value
         )  # fmt: skip
     place = 1 + ["model" in command[0], parameter.name in ("second",)].count(True)
-    if parameter.name == "source" and command[0] in ("evaluate", "sweep", "reconstruct"):
+    if parameter.name == "source" and command[0] in (
+        "evaluate",
+        "sweep",
+        "timetable",
+        "reconstruct",
+    ):
         place = 2
     return (*command[:place], value, *command[place + 1 :])
 
@@ -169,7 +179,7 @@ def check_output(box: Box, command: tuple[str, ...]) -> None:
     elif verb == "generate" and box.path("new.npz").is_file():
         images = np.load(box.path("new.npz"))["images"]
         wrong_if(images.dtype != np.uint8 or images.ndim != 4, f"images {images.shape}")
-    elif verb in ("sweep", "consistency", "reconstruct") and new.is_dir():
+    elif verb in ("sweep", "timetable", "consistency", "reconstruct") and new.is_dir():
         lost_if(not list(new.glob("*.csv")), f"no table: {sorted(p.name for p in new.iterdir())}")
 
 

@@ -111,6 +111,7 @@ class HealthCallback(EpochCallback):
         model.logs_gradient_norm = True
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Look at the data, unless the training is resumed."""
         super().on_train_begin(logs)
         if not self._restored:
             self._position = None
@@ -129,6 +130,7 @@ class HealthCallback(EpochCallback):
             log.warning("%s: a model can only learn to repeat them. Look at the images.", reason)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Begin to watch the losses of an epoch, unless a resumed training is within it."""
         super().on_epoch_begin(epoch, logs)
         self._forget_speed()
         if epoch != self._position:  # else a resumed training is within this epoch
@@ -136,6 +138,7 @@ class HealthCallback(EpochCallback):
             self.watch.begin_epoch()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Watch the loss and the gradients of a step, and end training if it diverged."""
         logs, step = logs or {}, batch + 1
         if step <= self.watch.seen:  # a resumed training passes over the steps done before
             return
@@ -210,6 +213,7 @@ class HealthCallback(EpochCallback):
         return float(to_numpy(self.model.optimizer.learning_rate))
 
     def on_test_begin(self, logs: dict | None = None) -> None:
+        """Take note of the number of images, which validation resets."""
         if self._images is None:  # validation resets the metric
             self._images = float(to_numpy(self.model.noise_loss_tracker.count.value))
 
@@ -265,6 +269,7 @@ class HealthCallback(EpochCallback):
         return bool(np.isfinite(to_numpy(images)).all())
 
     def on_train_end(self, logs: dict | None = None) -> None:
+        """Ask for the norm of the gradients no longer."""
         self.close()
 
     def close(self) -> None:

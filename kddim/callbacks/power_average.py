@@ -107,6 +107,7 @@ class PowerAverageCallback(keras.callbacks.Callback):
         self._attached = model
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Refuse a folder of another training, and put restored averages in place."""
         if self._attached is None:
             raise ValueError(
                 "Expected the `fit` of a kddim.DiffusionModel. Received: another training loop."
@@ -121,6 +122,7 @@ class PowerAverageCallback(keras.callbacks.Callback):
             self._synced().assign(self._restored)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Take note of the steps done, and forget snapshots of steps that are done again."""
         self._start = self._steps = self._synced().steps
         self._passed, self.resumed_step = self.resumed_step, 0
         if not self._begun or self._restored:
@@ -128,6 +130,7 @@ class PowerAverageCallback(keras.callbacks.Callback):
         self._begun, self._restored = True, ()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Write a snapshot if one is due. A full disk does not end training."""
         done = batch + 1 - self._passed
         if done <= 0:  # a resumed training passes over the steps done before
             return

@@ -127,10 +127,12 @@ class TrainingProgress(keras.callbacks.Callback):
         return None if seconds is None else self.batch_size / max(seconds, 1e-9)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start the clock."""
         self._start = time.perf_counter()
         self.pace.skip(0)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Open the bar before the first epoch, and show the beginning of each one."""
         self._epoch, self._epoch_start = epoch, time.perf_counter()
         self.pace.begin_epoch()
         # Not before the first epoch: callbacks print when training begins.
@@ -139,6 +141,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self._show(0)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Show the step, a few times per second."""
         step = batch + 1
         if step <= self.resumed_step:
             self.pace.skip(step)
@@ -149,6 +152,7 @@ class TrainingProgress(keras.callbacks.Callback):
             self._show(step, self._losses(logs or {}), "validating" if last else "")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Print the line of the epoch."""
         self.pace.end_epoch()
         self.resumed_step = 0
         self._kid = (logs or {}).get("val_kid", self._kid)
@@ -160,6 +164,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: dict | None = None) -> None:
+        """Remove the bar."""
         self.close()
 
     def close(self) -> None:

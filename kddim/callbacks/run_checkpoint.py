@@ -150,6 +150,7 @@ class RunCheckpoint(keras.callbacks.Callback):
                     other.restore_averages(state.averages)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Refuse a folder of another training, and begin to catch signals."""
         resumes = self._restored is not None
         if not resumes and not self._started and self.folder.paths():
             raise ValueError(
@@ -164,6 +165,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         self._handlers.install()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Go to the restored step of the epoch, or save if it is time to."""
         self._epoch, self._step, self._end_of_epoch = epoch, 0, None
         state, self._restored = self._restored, None
         if state is not None:
@@ -191,9 +193,11 @@ class RunCheckpoint(keras.callbacks.Callback):
             model.train_function = PassedSteps(model, state.step)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Put off signals until the end of the step."""
         self._in_batch = True
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Count the step, then save or stop if it is time to."""
         function = self._model.train_function
         passing = isinstance(function, PassedSteps)
         if not passing:
@@ -208,21 +212,26 @@ class RunCheckpoint(keras.callbacks.Callback):
             self._act()
 
     def on_test_begin(self, logs: dict | None = None) -> None:
+        """Take note of the end of the epoch's steps, before validation resets the metrics."""
         if self._end_of_epoch is None and self._step:  # validation resets the metrics
             self._end_of_epoch = self._position()
 
     def on_test_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Put off signals until the end of the batch."""
         self._in_batch = True
 
     def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Stop if a signal asked for it."""
         self._in_batch = False
         if self._signal is not None:
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Count the epoch as finished."""
         self._finished = epoch + 1
 
     def on_train_end(self, logs: dict | None = None) -> None:
+        """Save the last checkpoint, and give the signals back."""
         if self._finished is not None:  # else no epoch was left to train
             self._epoch, self._step, self._end_of_epoch = self._finished, 0, None
             self._note_beginning()

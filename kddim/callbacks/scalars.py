@@ -77,6 +77,7 @@ class ScalarCallback(EpochCallback):
         """Write what is left, and close what is open."""
 
     def set_state(self, state: dict[str, Any]) -> None:
+        """Take the state that `get_state` of an earlier process returned."""
         super().set_state(state)
         self._resumed = True
 
@@ -87,6 +88,7 @@ class ScalarCallback(EpochCallback):
         return self.step + 1 if between_epochs and self.step else self.step
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Begin the sums of an epoch, and open the tool before the first one."""
         super().on_epoch_begin(epoch)
         if not self._resumed or self._begin == self.step:
             if not self.step and epoch:  # a fit from `initial_epoch`, without our state
@@ -98,6 +100,7 @@ class ScalarCallback(EpochCallback):
             self._started = True
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Write the means over the last steps, every `every_steps` steps."""
         step = self._begin + batch + 1
         if step <= self.step:  # a resumed fit passes over the steps that were done
             return
@@ -115,6 +118,7 @@ class ScalarCallback(EpochCallback):
         return {f"batch/{key}": value for key, value in means.items()}
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Write the figures of the epoch and the picture of its samples."""
         number = self.count(epoch)
         rate = {"learning_rate": float(_learning_rate(self.model))}
         values = rate | {key: float(value) for key, value in (logs or {}).items()}
@@ -126,6 +130,7 @@ class ScalarCallback(EpochCallback):
         self._begin, self._point, self._sums, self._count = self.step, {}, {}, 0
 
     def on_train_end(self, logs: dict | None = None) -> None:
+        """Finish writing."""
         self.close()
 
     def close(self) -> None:

@@ -55,6 +55,7 @@ class TensorBoardCallback(ScalarCallback):
         self._writer: Any = None
 
     def start(self) -> None:
+        """Open a new file, from which TensorBoard reads on where the earlier one is complete."""
         # Not tensorboard's `EventFileWriter`, which imports TensorFlow where it is installed.
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
@@ -71,6 +72,7 @@ class TensorBoardCallback(ScalarCallback):
         self._writer.flush()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Write numbers, and flush the file."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=tag, simple_value=v) for tag, v in scalars.items()]
@@ -78,6 +80,7 @@ class TensorBoardCallback(ScalarCallback):
         self._writer.flush()
 
     def write_picture(self, step: int, path: Path) -> None:
+        """Write a picture, and flush the file."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         with Image.open(path) as picture:
@@ -92,6 +95,7 @@ class TensorBoardCallback(ScalarCallback):
         self._writer.flush()
 
     def finish(self) -> None:
+        """Close the file."""
         self._writer.close()
 
     def _add(self, **content: Any) -> None:

@@ -20,6 +20,7 @@ from kddim.cli.info import info
 from kddim.cli.presets import presets
 from kddim.cli.stats import stats
 from kddim.cli.sweep import sweep
+from kddim.cli.timetable import timetable
 from kddim.cli.train import train
 from kddim.cli.tune import tune
 
@@ -51,7 +52,7 @@ def app() -> None:
     """
 
 
-EXPERIMENTS = (sweep, consistency, interpolate, reconstruct)
+EXPERIMENTS = (sweep, timetable, consistency, interpolate, reconstruct)
 for _command in (
     train,
     ema,

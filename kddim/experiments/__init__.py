@@ -10,6 +10,7 @@ from kddim.experiments.generation import Animation, Generation
 from kddim.experiments.interpolation import Interpolation
 from kddim.experiments.reconstruction import Reconstruction
 from kddim.experiments.sweep import Sweep, samplers_of_etas
+from kddim.experiments.timetable import Timetable
 
 __all__ = [
     "Animation",
@@ -19,5 +20,6 @@ __all__ = [
     "Interpolation",
     "Reconstruction",
     "Sweep",
+    "Timetable",
     "samplers_of_etas",
 ]

@@ -123,11 +123,15 @@ class Ledger:
             )
 
 
-def fingerprint(model: DiffusionModel) -> str:
-    """Return a hash of the weights and settings of a model that decide its images."""
-    config = {
-        k: v for k, v in model.get_config().items() if k not in ("name", "seed", "ema", "dtype")
-    }
+def fingerprint(model: DiffusionModel, tuned: bool = True) -> str:
+    """Return a hash of the weights and settings of a model that decide its images.
+
+    Args:
+        model: The model.
+        tuned: If true, its tuned samplers count as well.
+    """
+    left_out = {"name", "seed", "ema", "dtype", *(() if tuned else ("tuned_samplers",))}
+    config = {k: v for k, v in model.get_config().items() if k not in left_out}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     statistics = (model.normalizer.adapt_mean, model.normalizer.adapt_variance)
     for variable in (*model.ema_network.variables, *statistics):

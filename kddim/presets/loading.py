@@ -145,6 +145,17 @@ def with_precision(config: dict[str, Any], policy: str) -> dict[str, Any]:
     return {"network": with_policy(config["network"], policy)}
 
 
+def in_precision(model: DiffusionModel, policy: str) -> DiffusionModel:
+    """Return a copy of a model with the averaged weights, which computes in another precision.
+
+    Args:
+        model: The model. It stays as it is.
+        policy: Name of a dtype policy, such as "mixed_bfloat16".
+    """
+    config = model.get_config()
+    return assemble(type(model), {**config, **with_precision(config, policy)}, weights_of(model))
+
+
 def weights_of(model: DiffusionModel) -> Weights:
     """Return the averaged weights of a model, and the statistics of its normaliser."""
     statistics = (model.normalizer.adapt_mean, model.normalizer.adapt_variance)

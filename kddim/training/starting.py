@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from kddim import presets, runs, schedules
-from kddim.checks import check_image_size, printable
-from kddim.distillation import ProgressiveDistillation
+from kddim.checks import check_count, check_image_size, is_integer, printable
+from kddim.distillation import MOST_STEPS, ProgressiveDistillation
 from kddim.model import DiffusionModel
 from kddim.model_files import check_model_file, explained
 from kddim.networks.residual_unet import residual_unet
@@ -80,6 +80,24 @@ def settings_of_run(init: str | os.PathLike) -> dict[str, Any]:
     training = _read(init)[1]
     names = [name for name in _SHARED if training.get(name) is not None]
     return validate(Settings, {name: training[name] for name in names}, printable(init))
+
+
+def distilled_steps(model: str | os.PathLike) -> int:
+    """Return the number of steps that a model was distilled for.
+
+    Args:
+        model: Place of the model, a run folder that `kddim distill` wrote or a file in it.
+
+    Raises:
+        ValueError: If there is no such model, or nothing says that it was distilled.
+    """
+    steps = _read(model)[1].get("distill_steps")
+    if not is_integer(steps):
+        raise ValueError(
+            "Expected the run folder of a distilled model. Received: "
+            f"{printable(model)}, whose settings have no distill_steps. Run: kddim distill"
+        )
+    return check_count("distill_steps", steps, 1, MOST_STEPS)
 
 
 def check_agreement(

@@ -1,7 +1,7 @@
 """Accurate trajectories of a model, which short ones are compared with."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -118,12 +118,39 @@ def follow(
     """
     num_images = check_count("num_images", num_images)
     times = point_times(model.schedule, LAST_TIME if perceptual else 0.0)
-    noise, signal = (backend.to_numpy(r).astype("float64") for r in model.schedule(times))
+    rates, predict = _rates(model.schedule, times), _predictor(model)
+    spectrum, gram, found = np.zeros(0), np.zeros(()), []
+    for first, noises, path, predictions in _batches(model, predict, rates, num_images, seed):
+        if first == 0:
+            spectrum = frequency_weights(path[-1], EXPONENT if perceptual else 0.0)
+        gram = gram + _products(np.concatenate([path, predictions]), spectrum)
+        if first < kept:
+            found.append((noises, path))
+        advance(len(noises))
+    return Trajectories(
+        times,
+        rates,
+        spectrum,
+        gram / (num_images * np.prod(model.image_shape)),
+        np.concatenate([noises for noises, _ in found])[:kept],
+        np.concatenate([path for _, path in found], axis=1)[:, :kept],
+        predict,
+    )
+
+
+def _rates(schedule: Any, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return float64 noise rates and signal rates, which must not begin without signal."""
+    noise, signal = (backend.to_numpy(r).astype("float64") for r in schedule(times))
     if signal[0] < 1e-6:
         raise ValueError(
-            f"Expected a schedule with some signal at time 1. Received: {model.schedule}, which "
+            f"Expected a schedule with some signal at time 1. Received: {schedule}, which "
             "has none. Tuning divides by the signal rate."
         )
+    return noise, signal
+
+
+def _predictor(model: Any) -> Callable:
+    """Return `(noisy_images, noise_rate, signal_rate) -> pred_noises`, compiled, for NumPy."""
     denoiser = model.sampling_denoiser()
     denoise = DDIM().with_scalar_rates(denoiser.denoise)
     compiled = backend.compile_step(lambda x, n, s: denoise(x, n, s)[0], denoiser.variables)
@@ -133,32 +160,35 @@ def follow(
         tensors = (ops.convert_to_tensor(value, "float32") for value in arguments)
         return backend.to_numpy(compiled(*tensors))
 
-    points, size = len(times) - 1, min(BATCH_SIZE, num_images)
-    gram, found = np.zeros((2 * points + 1,) * 2), []
-    rates = Rates(noise[:-1], signal[:-1], noise[1:], signal[1:], model.schedule)
-    weights = AdamsBashforth(order=ORDER).weights(rates)
+    return predict
+
+
+def _batches(
+    model: Any, predict: Callable, rates: tuple[np.ndarray, np.ndarray], num_images: int, seed: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Follow noises, one batch at a time.
+
+    Yields:
+        `(first, noises, path, predictions)`: the index of the batch's first noise, its noises,
+        and arrays of its images at all times and of its predicted noises at all but the last.
+    """
+    noise, signal = rates
+    steps = Rates(noise[:-1], signal[:-1], noise[1:], signal[1:], model.schedule)
+    weights = AdamsBashforth(order=ORDER).weights(steps)
+    size = min(BATCH_SIZE, num_images)
     for first in range(0, num_images, size):
         # All batches have the same size, so that the step is compiled once.
         number = min(size, num_images - first)
         noises = backend.to_numpy(latents.initial_noise(size, model.image_shape, seed, first))
-        path, predictions = _follow_batch(predict, noises, noise, signal, weights)
-        if first == 0:
-            spectrum = frequency_weights(path[-1][:number], EXPONENT if perceptual else 0.0)
-        vectors = np.stack([*path, *predictions])[:, :number]
-        vectors = np.stack([_weighted(images, spectrum).ravel() for images in vectors])
-        gram += vectors @ vectors.T
-        if first < kept:
-            found.append((noises[:number], np.stack(path)[:, :number]))
-        advance(number)
-    return Trajectories(
-        times,
-        (noise, signal),
-        spectrum,
-        gram / (num_images * np.prod(model.image_shape)),
-        np.concatenate([noises for noises, _ in found])[:kept],
-        np.concatenate([path for _, path in found], axis=1)[:, :kept],
-        predict,
-    )
+        found = _follow_batch(predict, noises, noise, signal, weights)
+        path, predictions = (np.stack(images)[:, :number] for images in found)
+        yield first, noises[:number], path, predictions
+
+
+def _products(vectors: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
+    """Return the sums of the products of any two of `vectors`, with weighted frequencies."""
+    weighted = np.stack([_weighted(images, spectrum).ravel() for images in vectors])
+    return weighted @ weighted.T
 
 
 def point_times(schedule: Any, last_time: float = 0.0) -> np.ndarray:
