@@ -266,8 +266,7 @@ class Generation:
 def with_progress_bar(callback: Callable | None, recipe: Recipe, num_images: int) -> Callable:
     """Return a callback that also moves Keras' progress bar, once per step and batch."""
     batches = -(-num_images // min(recipe.batch_size, num_images))
-    calls = recipe.sampler.num_calls(recipe.diffusion_steps)
-    bar = keras.utils.Progbar(batches * calls, unit_name="step")
+    bar = keras.utils.Progbar(batches * recipe.diffusion_steps, unit_name="step")
 
     def after_step(step: int, noisy_images: Any, pred_images: Any) -> Any:
         bar.add(1)

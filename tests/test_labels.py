@@ -131,7 +131,7 @@ def test_labels_need_a_model_with_classes(pictures):
         model.denoise(pictures[:4], *rates(), labels=np.zeros(4, "int32"))
     with pytest.raises(ValueError, match="Expected labels, or a weaker model as `guide`"):
         model.generate(4, 2, guidance_scale=2.0)
-    with pytest.raises(ValueError, match="class_names.*None different texts"):
+    with pytest.raises(ValueError, match=r"class_names.*None different texts"):
         model.class_names = ("a", "b")
 
 

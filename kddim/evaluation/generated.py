@@ -43,7 +43,7 @@ class GeneratedImages:
         evaluations = self.recipe.num_batch_evaluations(self.num_images)
         words = f"generating {self.num_images:,} images"
         with show_progress(self.model, words, evaluations, size, verbose) as progress:
-            callback = progress.callback(self.recipe.sampler.evaluations_per_call)
+            callback = progress.callback(self.recipe.sampler.num_evaluations(1))
             batches = self._batches(size, callback, kept)
             return collect_features(encoder, batches, "generated", size)
 

@@ -190,7 +190,7 @@ class Experiment(abc.ABC):
         batch_size = min(self.batch_size, max(cell.num_images for cell in cells.values()))
         with show_progress(self.model, what, evaluations, batch_size, verbose) as progress:
             for key, cell in left.items():
-                per_step = cell.recipe.sampler.evaluations_per_call
+                per_step = cell.recipe.sampler.num_evaluations(1)
                 result, array = self.compute(key, cell, progress.callback(per_step))
                 ledger.record(key, result, array)
                 if words := summary(result):

@@ -54,14 +54,8 @@ class AnnealedLangevin(Sampler):
             raise ValueError(f"Expected `step_size` in (0, 2). Received: {self.step_size}")
 
     @property
-    def evaluations_per_call(self) -> int:
-        return 1
-
-    def num_calls(self, diffusion_steps: int) -> int:
-        return super().num_calls(diffusion_steps) * self.langevin_steps
-
-    def num_evaluations(self, diffusion_steps: int) -> int:
-        return self.num_calls(diffusion_steps)
+    def calls_per_step(self) -> int:
+        return self.langevin_steps
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         """Return the rates of each call, and the factors of its three terms."""

@@ -88,6 +88,11 @@ class Sampler(registry.Configurable, abc.ABC):
     # A subclass defines the following.
 
     @property
+    def calls_per_step(self) -> int:
+        """Number of calls of `step` between two times of the grid."""
+        return 1
+
+    @property
     def stochastic(self) -> bool:
         """True if steps add fresh noise, which `step` then receives."""
         return False
@@ -105,7 +110,7 @@ class Sampler(registry.Configurable, abc.ABC):
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         """Return the numbers that each step needs, by name, each `(diffusion_steps,)`.
 
-        A sampler that repeats its steps returns longer arrays, with `num_calls` entries.
+        With several `calls_per_step`, the arrays have one entry per call of `step`.
 
         Args:
             rates: Rates along the grid.
@@ -137,16 +142,7 @@ class Sampler(registry.Configurable, abc.ABC):
 
     def num_evaluations(self, diffusion_steps: int) -> int:
         """Return the number of network calls (NFE) in `diffusion_steps` steps."""
-        return time_grids.check_steps(diffusion_steps)
-
-    def num_calls(self, diffusion_steps: int) -> int:
-        """Return the number of calls of `step`, and of a callback, in `diffusion_steps` steps."""
-        return time_grids.check_steps(diffusion_steps)
-
-    @property
-    def evaluations_per_call(self) -> int:
-        """Number of network calls in one call of `step`."""
-        return self.num_evaluations(1)
+        return time_grids.check_steps(diffusion_steps) * self.calls_per_step
 
     def sample(
         self,
@@ -214,22 +210,23 @@ class Sampler(registry.Configurable, abc.ABC):
         one_step = self.step_of(denoise)
         one_step = compile_step(one_step) if compile_step else one_step
         dtype = keras.backend.standardize_dtype(noisy_images.dtype)
-        for step in range(self.num_calls(diffusion_steps)):
-            scalars = {
-                name: ops.convert_to_tensor(np.asarray(values[step], dtype))
-                for name, values in coefficients.items()
-            }
-            noises = self._fresh_noise(noisy_images, seed, start, step)
-            noisy_images, pred_images, state = one_step(noisy_images, state, scalars, noises)
+        for step in range(diffusion_steps):
+            for call in range(step * self.calls_per_step, (step + 1) * self.calls_per_step):
+                scalars = {
+                    name: ops.convert_to_tensor(np.asarray(values[call], dtype))
+                    for name, values in coefficients.items()
+                }
+                noises = self._fresh_noise(noisy_images, seed, start, call)
+                noisy_images, pred_images, state = one_step(noisy_images, state, scalars, noises)
             if callback is not None and callback(step, noisy_images, pred_images) is True:
                 break
         return noisy_images, pred_images
 
-    def _fresh_noise(self, noisy_images: Any, seed: int, start: int, step: int) -> Any:
+    def _fresh_noise(self, noisy_images: Any, seed: int, start: int, call: int) -> Any:
         if not self.stochastic:
             return None
         number, *shape = noisy_images.shape
-        drawn = latents.noise(number, shape, seed, start, draw=step + 1)
+        drawn = latents.noise(number, shape, seed, start, draw=call + 1)
         return ops.cast(drawn, noisy_images.dtype)
 
     def rates(self, schedule: Schedule, diffusion_steps: int) -> Rates:

@@ -56,18 +56,12 @@ class PredictorCorrector(Ancestral):
             raise ValueError(f"Expected `snr` in (0, 1). Received: {self.snr}")
 
     @property
-    def evaluations_per_call(self) -> int:
-        return 1
-
-    def num_calls(self, diffusion_steps: int) -> int:
-        return super().num_calls(diffusion_steps) * (self.corrector_steps + 1)
-
-    def num_evaluations(self, diffusion_steps: int) -> int:
-        return self.num_calls(diffusion_steps)
+    def calls_per_step(self) -> int:
+        return self.corrector_steps + 1
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         """Return the coefficients of the predictor, and those of the corrector's calls."""
-        calls = self.corrector_steps + 1
+        calls = self.calls_per_step
         found = {name: np.repeat(v, calls) for name, v in super().coefficients(rates).items()}
         corrects = np.arange(len(found["sigma"])) % calls < self.corrector_steps
         return found | {

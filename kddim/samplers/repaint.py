@@ -22,7 +22,7 @@ class RePaint(Ancestral):
     level of before, `noisy = ratio * next_noisy + sqrt(1 - ratio**2) * fresh_noise` with `ratio =
     signal_rate / next_signal_rate` (Algorithm 1, with jumps of length 1). With
     `kddim.guidance.KnownPixels` the invented pixels are thereby drawn several times beside known
-    ones, and fit them better. The last step is not repeated.
+    ones, and fit them better.
 
     Args:
         resamplings: Number of times that each step is done, at least 1. The paper has 10.
@@ -51,15 +51,8 @@ class RePaint(Ancestral):
         check_count("resamplings", self.resamplings, 1, MOST_RESAMPLINGS)
 
     @property
-    def evaluations_per_call(self) -> int:
-        return 1
-
-    def num_calls(self, diffusion_steps: int) -> int:
-        """Return the number of calls of `step`: the last step is done once."""
-        return (super().num_calls(diffusion_steps) - 1) * self.resamplings + 1
-
-    def num_evaluations(self, diffusion_steps: int) -> int:
-        return self.num_calls(diffusion_steps)
+    def calls_per_step(self) -> int:
+        return self.resamplings
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
         """Return the coefficients of DDIM, with the way back in all repetitions but the last."""
@@ -72,5 +65,4 @@ class RePaint(Ancestral):
         repeated["sigma"] = np.sqrt(np.maximum(variance, 0.0))
         for name in ("next_signal_rate", "pred_noise_scale"):
             repeated[name] = ratio * repeated[name]
-        calls = np.r_[: len(last) - self.resamplings, -1]
-        return {name: values[calls] for name, values in repeated.items()}
+        return repeated
