@@ -141,6 +141,7 @@ class Editing:
         sampler: Any = "ddim",
         *,
         seed: int | None = None,
+        start: int = 0,
         batch_size: int = 64,
         schedule: Any = None,
         callback: Callable | None = None,
@@ -160,6 +161,7 @@ class Editing:
             diffusion_steps: Number of steps, at least 1.
             sampler: Name or `kddim.samplers.Sampler`.
             seed: Seed of the noises. None draws a fresh one.
+            start: Index of the first image within `seed`.
             batch_size: Number of images per batch.
             schedule: As in `reverse_diffusion`.
             callback: As in `generate`.
@@ -185,8 +187,8 @@ class Editing:
         labels, guide = (conditions.pop(name, None) for name in _CONDITIONS)
         recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size, **conditions)
         generation = self._conditioned(recipe, len(images), labels, guide, (images, mask))
-        noise_of = self._noise_of(None, len(images), seed, 0)
-        invented = self._images_of(generation, len(images), noise_of, callback)
+        noise_of = self._noise_of(None, len(images), seed, start)
+        invented = self._images_of(generation, len(images), noise_of, callback, start)
         return np.where(mask > 0, invented, images)
 
     def image_to_image(
@@ -197,6 +199,7 @@ class Editing:
         sampler: Any = "ddim",
         *,
         seed: int | None = None,
+        start: int = 0,
         batch_size: int = 64,
         schedule: Any = None,
         callback: Callable | None = None,
@@ -213,6 +216,7 @@ class Editing:
                 sampler, with all times multiplied by `strength`.
             sampler: Name or `kddim.samplers.Sampler`, except "tuned", whose times begin at 1.
             seed: Seed of the noises. None draws a fresh one.
+            start: Index of the first image within `seed`.
             batch_size: Number of images per batch.
             schedule: As in `reverse_diffusion`.
             callback: As in `generate`.
@@ -240,10 +244,10 @@ class Editing:
         generation = self._conditioned(recipe, len(images), labels, guide)
         noise_rate, signal_rate = self._rates_at_start(generation)
         normalised = backend.to_numpy(self.normalizer(images))
-        noise = noises.initial_noise(len(images), self.image_shape, seed)
+        noise = noises.initial_noise(len(images), self.image_shape, seed, start)
         noisy = (signal_rate * normalised + noise_rate * noise).astype("float32")
         padded = inversion.pad_batches(noisy)
-        return self._images_of(generation, len(images), padded, callback)
+        return self._images_of(generation, len(images), padded, callback, start)
 
     def log_likelihood(
         self,

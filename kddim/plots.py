@@ -126,6 +126,33 @@ def plot_sweep(
     return _save(figure, path, title)
 
 
+def plot_guidance(
+    rows: Sequence[dict[str, Any]],
+    columns: dict[str, str],
+    path: str | os.PathLike,
+    title: str = "",
+) -> Path:
+    """Plot figures of quality against the scale of guidance.
+
+    Args:
+        rows: Dictionaries with `guidance_scale`, and each figure with its standard error.
+        columns: Columns of the figures, each with the column of its standard error.
+        path: PNG file to write.
+        title: Title of the figure.
+
+    Returns:
+        `path`.
+    """
+    figure, axes = _curves(4.2 * len(columns), 3.6, len(columns))
+    scales = [row["guidance_scale"] for row in rows]
+    for axis, (name, spread) in zip(np.ravel(axes), columns.items()):
+        values, errors = ([row[column] for row in rows] for column in (name, spread))
+        axis.errorbar(scales, values, errors, marker=".", capsize=2)
+        label = name.upper() if name in ("kid", "fid") else name
+        axis.set(xlabel="scale of guidance (1: none)", ylabel=label)
+    return _save(figure, path, title)
+
+
 def plot_rows(rows: Mapping[str, Any], path: str | os.PathLike) -> Path:
     """Draw rows of images, each with a label on its left.
 

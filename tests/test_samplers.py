@@ -486,3 +486,88 @@ def test_the_log_snr_grid_of_an_angle_schedule_without_terminal_signal(sampler, 
             last_noisy_images(sampler, schedule, noise, steps, seed=1)
     else:
         assert np.all(np.isfinite(last_noisy_images(sampler, schedule, noise, steps, seed=1)))
+
+
+# Samplers that repeat their steps
+
+
+LEVELS = schedules.GeometricSchedule(0.02, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "tolerance"),
+    [
+        (samplers.AnnealedLangevin(step_size=0.2, langevin_steps=100), 15, 0.03),
+        (samplers.PredictorCorrector(snr=0.1, corrector_steps=2, times="log_snr"), 100, 0.03),
+        (samplers.RePaint(resamplings=3, times="log_snr"), 60, 0.03),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_repeated_steps_reach_mean_and_deviation(sampler, steps, tolerance):
+    # The norms of the corrector are only steady with many pixels.
+    noise = latents.initial_noise(64, (8, 8, 1), seed=0)
+    found = to_numpy(sampler.sample(gaussian_denoiser, LEVELS, noise, steps, seed=1))
+    assert found.mean() == pytest.approx(MEAN, abs=tolerance)
+    assert found.std() == pytest.approx(DEVIATION, rel=2 * tolerance)
+
+
+def test_langevin_steps_are_those_of_the_paper():
+    """One level with two steps, in the paper's variance-exploding form (Algorithm 1)."""
+    sampler = samplers.AnnealedLangevin(step_size=0.3, langevin_steps=2, times=(0.7, 0.3))
+    noise = latents.initial_noise(3, (2, 2, 1), seed=0)
+    found = last_noisy_images(sampler, LEVELS, noise, 1, seed=5)
+    (noise_rate, _), (signal_rate, next_signal_rate) = LEVELS(np.array([0.7, 0.3]))
+    sigma = noise_rate / signal_rate
+    x = noise / signal_rate
+    for call in (0, 1):
+        score = -(x - MEAN) / (DEVIATION**2 + sigma**2)
+        fresh = latents.noise(3, (2, 2, 1), 5, 0, draw=call + 1)
+        x = x + 0.5 * 0.3 * sigma**2 * score + np.sqrt(0.3) * sigma * fresh
+    np.testing.assert_allclose(found, next_signal_rate * x, atol=2e-4)
+
+
+def test_corrector_steps_are_those_of_the_paper():
+    """One corrector step, in variance-exploding form (Algorithm 4), then DDPM."""
+    times = (0.7, 0.3)
+    sampler = samplers.PredictorCorrector(snr=0.2, times=times)
+    noise = latents.initial_noise(3, (2, 2, 1), seed=0)
+    seen = []
+
+    def denoise(*args):
+        seen.append(to_numpy(args[0]))
+        return gaussian_denoiser(*args)
+
+    sampler.sample(denoise, LEVELS, noise, 1, seed=5)
+    noise_rate, signal_rate = (rate[0] for rate in LEVELS(np.array([0.7])))
+    sigma, x = noise_rate / signal_rate, noise / signal_rate
+    score = -(x - MEAN) / (DEVIATION**2 + sigma**2)
+    fresh = latents.noise(3, (2, 2, 1), 5, 0, draw=1)
+    norms = [np.sqrt((a**2).sum(axis=(1, 2, 3), keepdims=True)) for a in (fresh, score)]
+    size = 2.0 * (0.2 * norms[0] / norms[1]) ** 2
+    x = x + size * score + np.sqrt(2.0 * size) * fresh
+    np.testing.assert_allclose(seen[1], signal_rate * x, atol=2e-4)
+
+
+@pytest.mark.parametrize("sampler", [samplers.RePaint(1, eta=0.5), samplers.RePaint(1, eta=1.0)])
+def test_one_resampling_is_ddim(sampler):
+    noise = latents.initial_noise(3, (2, 2, 1), seed=0)
+    for cls, options in ((type(sampler), {}), (samplers.DDIM, {"eta": sampler.eta})):
+        other = cls(1, eta=sampler.eta) if cls is samplers.RePaint else cls(**options)
+        found = to_numpy(other.sample(gaussian_denoiser, LEVELS, noise, 5, seed=2))
+        expected = to_numpy(sampler.sample(gaussian_denoiser, LEVELS, noise, 5, seed=2))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: samplers.RePaint(resamplings=0), "`resamplings` to be an int of at least 1"),
+        (lambda: samplers.AnnealedLangevin(step_size=2.0), r"`step_size` in \(0, 2\)"),
+        (lambda: samplers.AnnealedLangevin(langevin_steps=0), "`langevin_steps` to be an int"),
+        (lambda: samplers.PredictorCorrector(snr=0.0), r"`snr` in \(0, 1\)"),
+        (lambda: samplers.PredictorCorrector(corrector_steps=0), "`corrector_steps` to be an int"),
+    ],
+)
+def test_numbers_of_repeated_steps_are_checked(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -338,3 +338,16 @@ def test_hardly_any_signal_at_the_end_is_said_for_noise_predictions(schedule, ca
     assert not caplog.text
     schedules.check_terminal_rate(schedule, "noise")
     assert 'use prediction_type="velocity", or a sampler that clips' in caplog.text
+
+
+def test_geometric_levels_are_those_of_ncsn():
+    """Ten levels from 1 to 0.01, as `np.geomspace` gives them, in variance-preserving form."""
+    noise_rates, signal_rates = schedules.GeometricSchedule(0.01, 1.0)(np.linspace(1.0, 0.0, 10))
+    np.testing.assert_allclose(noise_rates / signal_rates, np.geomspace(1.0, 0.01, 10), rtol=1e-12)
+    np.testing.assert_allclose(noise_rates**2 + signal_rates**2, 1.0)
+
+
+@pytest.mark.parametrize("levels", [(0.0, 1.0), (1.0, 0.5), (0.1, float("inf")), (-1.0, 1.0)])
+def test_geometric_levels_must_rise(levels):
+    with pytest.raises(ValueError, match="0 < sigma_min < sigma_max"):
+        schedules.GeometricSchedule(*levels)

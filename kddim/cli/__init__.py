@@ -12,6 +12,7 @@ from kddim import __version__, signals
 from kddim.checks import printable
 from kddim.cli.compare import compare
 from kddim.cli.distill import distill
+from kddim.cli.edit import image_to_image, inpaint
 from kddim.cli.ema import ema
 from kddim.cli.evaluate import evaluate
 from kddim.cli.experiments import consistency, interpolate, reconstruct
@@ -59,6 +60,8 @@ for _command in (
     tune,
     distill,
     generate,
+    inpaint,
+    image_to_image,
     evaluate,
     stats,
     compare,

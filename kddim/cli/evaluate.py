@@ -15,6 +15,8 @@ from kddim.cli.values import negate
 @shared.reference_options
 @click.option("--no-floor", "floor", is_flag=True, callback=negate, help="Do not score real images against other real images.")  # fmt: skip
 @click.option("--neighbours", type=shared.PATH, help="A .png file to write, with the generated images that are nearest to training images, beside these.")  # fmt: skip
+@click.option("--labels", is_flag=True, help="Generate images with the labels of the real ones, and score each class too.")  # fmt: skip
+@shared.guidance_options
 @shared.JSON_OUTPUT
 @shared.OVERWRITE
 @shared.sampler_options
@@ -41,6 +43,8 @@ def evaluate(model, dtype, output, overwrite, neighbours, **options):
     if neighbours and neighbours.suffix.lower() != ".png":
         raise ValueError(f"Expected a .png file for --neighbours. Received: {neighbours}")
     reserve_file(neighbours, overwrite)
+    if options["guide"] is not None:
+        options["guide"] = presets.load_model(options["guide"], dtype)
     options["sampler"] = make_sampler(options["sampler"], options.pop("eta"))
     result = evaluate(
         presets.load_model(model, dtype),

@@ -44,6 +44,8 @@ def report_scores(result: dict[str, Any], output: Path | None) -> None:
             click.echo(f"subsets {mean:.6g} +- {deviation:.2g} (standard deviation)")
     if floor:
         click.echo(f"floor: {floor['of']}")
+    if result.get("classes"):
+        click.echo(_table_of_classes(result["classes"]))
     if "copy_ratio" in result:
         _print_copying(result)
     for remark in result.get("remarks", ()):
@@ -52,6 +54,19 @@ def report_scores(result: dict[str, Any], output: Path | None) -> None:
         click.echo(f"  {key.replace('_', ' ')}: {value}")
     if output:
         write_json(output, result)
+
+
+def _table_of_classes(rows: list[dict[str, Any]]) -> str:
+    """Return the scores of the classes as a table."""
+    from tabulate import tabulate
+
+    names = [name for name in ("kid", "fid") if name in rows[0]]
+    cells = [
+        {"class": row["class"], "real": row["real"], "generated": row["generated"]}
+        | {name.upper(): _figure(row, name, 4) for name in names}
+        for row in rows
+    ]
+    return tabulate(cells, headers="keys", disable_numparse=True)
 
 
 def _figure(scores: dict[str, Any], name: str, digits: int, spread: str = "") -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +24,15 @@ class GeneratedImages:
         model: Model that generates the images.
         num_images: Number of images.
         recipe: Recipe of sampling.
+        labels: Labels of the images, int32 `(num_images,)`, or None.
+        guide: Weaker model to guide with, or None.
     """
 
     model: DiffusionModel
     num_images: int
     recipe: Recipe
+    labels: np.ndarray | None = None
+    guide: Any = None
 
     def features(
         self, encoder: Encoder, verbose: int = 0, kept: list[np.ndarray] | None = None
@@ -56,7 +61,10 @@ class GeneratedImages:
             number = min(chunk, self.num_images - start)
             # Whole batches have one shape, for which the step is compiled once.
             whole = -(-number // size) * size
-            images = self.model.generate(whole, start=start, callback=callback, **recipe.options)
+            options: dict[str, Any] = {**recipe.options, "guide": self.guide, "start": start}
+            if self.labels is not None:  # those beyond the last image are not used
+                options["labels"] = np.resize(self.labels[start : start + number], whole)
+            images = self.model.generate(whole, callback=callback, **options)
             if kept is not None and start < KEPT:
                 kept.append(to_uint8(images[:number]))
             yield images[:number]

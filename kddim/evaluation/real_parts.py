@@ -20,6 +20,7 @@ class RealParts:
         image_shape: Shape `(height, width, channels)` of the images of the model.
         num_images: Largest number of real images.
         options: Options of `make_reference`.
+        labelled: If true, the images have labels.
 
     Attributes:
         images: Real images of the reference. None if the source is a `Reference` or a file of
@@ -34,6 +35,7 @@ class RealParts:
         image_shape: tuple[int, int, int],
         num_images: int,
         options: dict[str, Any],
+        labelled: bool = False,
     ):
         self.images: RealImages | None = None
         if isinstance(source, Reference):
@@ -41,7 +43,8 @@ class RealParts:
         else:
             if not is_reference(source):
                 loading = {key: options[key] for key in _LOADING if key in options}
-                self.images = RealImages(source, image_shape, num_images=num_images, **loading)
+                loading |= {"num_images": num_images, "labelled": labelled}
+                self.images = RealImages(source, image_shape, **loading)
             self.reference = make_reference(source, image_shape, num_images=num_images, **options)
         running = {key: options[key] for key in _RUNNING if key in options}
         self.encoding = Encoding(self.reference.encoder, self.reference.estimator, **running)

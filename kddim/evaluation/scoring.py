@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from kddim.checks import MOST_IMAGES, check_count
+from kddim.conditions import conditions_of
+from kddim.evaluation.classes import class_scores
 from kddim.evaluation.floors import floor_of
 from kddim.evaluation.generated import GeneratedImages
 from kddim.evaluation.neighbours import search_neighbours
@@ -35,6 +37,10 @@ def evaluate(
     verbose: int = 0,
     floor: bool = True,
     neighbours: str | os.PathLike | None = None,
+    labels: bool = False,
+    guidance_scale: float = 1.0,
+    guidance_interval: tuple[float, float] | None = None,
+    guide: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Score generated images against real images.
@@ -59,6 +65,12 @@ def evaluate(
         neighbours: PNG file to write, with those generated images that lie nearest to training
             images, beside these. Adds the numbers of `kddim.evaluation.neighbours.copying` to
             the result.
+        labels: If true, images are generated with the labels of the real images, so that each
+            class has the share that it has there. Adds `classes`, a list of the scores of each
+            class (`kddim.evaluation.classes.class_scores`).
+        guidance_scale: Scale of guidance by labels, or by `guide`. 1 is off.
+        guidance_interval: Noise levels `(low, high)` that are guided. None guides all.
+        guide: Weaker model to guide with, or None.
         **options: Options of `make_reference`, such as `split`, `encoder` and `protocol`.
 
     Returns:
@@ -68,7 +80,9 @@ def evaluate(
     Raises:
         ValueError: If an option or the source cannot be used.
     """
-    recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size).for_model(model)
+    guidance = guidance_scale, guidance_interval
+    recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size, *guidance)
+    recipe = recipe.for_model(model)
     metrics = check_metrics(metrics)
     if num_images is not None and num_images < 4:
         raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
@@ -76,7 +90,10 @@ def evaluate(
         check_count("num_images", num_images, most=MOST_IMAGES)
     options |= {"batch_size": batch_size, "verbose": verbose}
     number = num_images or estimators.get(options.get("protocol") or "unbiased").num_images
-    real = RealParts(source, model.image_shape, number, options)
+    real = RealParts(source, model.image_shape, number, options, labelled=labels)
+    known = real_labels(real, model) if labels else None
+    wanted = None if known is None else np.resize(known, number)
+    conditions_of(model, recipe, number, wanted, guide)  # raises before anything is computed
     if neighbours is not None and real.images is None:
         raise ValueError(
             "Expected a source with a training part, to look for neighbours in. Received: "
@@ -84,7 +101,9 @@ def evaluate(
         )
     reference = real.reference
     kept: list[np.ndarray] = []
-    images = GeneratedImages(model, num_images or reference.estimator.num_images, recipe)
+    count = num_images or reference.estimator.num_images
+    wanted = None if known is None else np.resize(known, count)
+    images = GeneratedImages(model, count, recipe, wanted, guide)
     generated = images.features(reference.encoder, verbose, None if neighbours is None else kept)
     log.info("comparing the features: %s", ", ".join(metrics))
     result = reference.report(generated, metrics)
@@ -93,6 +112,37 @@ def evaluate(
         result["floor"] = floor_of(reference, real.opposite(), metrics, use_cache=use_cache)
     if neighbours is not None:
         result |= search_neighbours(neighbours, real, generated, np.concatenate(kept))
+    if known is not None and wanted is not None and real.images is not None:
+        pair, names = (known, wanted), real.images.class_names
+        result["classes"] = class_scores(reference, generated, pair, names, metrics)
     result["protocol"] |= recipe.describe(model.schedule)
+    if labels:
+        result["protocol"]["labels"] = "those of the real images"
     # Remarks and protocol come last, as they are printed.
     return result | {key: result.pop(key) for key in ("remarks", "protocol")}
+
+
+def real_labels(real: RealParts, model: DiffusionModel) -> np.ndarray:
+    """Return the labels of the real images of an evaluation.
+
+    Raises:
+        ValueError: If the model has no classes, or others than the images, or if the source has
+            no images.
+    """
+    if model.num_classes is None:
+        raise ValueError(
+            "Expected a model with classes, to generate images with labels. Received: one that was "
+            "trained without. Train with --labels."
+        )
+    if real.images is None:
+        raise ValueError(
+            "Expected a source of images with labels. Received: reference statistics. Give the "
+            "images themselves."
+        )
+    names = real.images.class_names
+    if len(names) != model.num_classes or model.class_names not in (None, names):
+        raise ValueError(
+            f"Expected images of the {model.num_classes} classes of the model. Received: images of "
+            f"{len(names)} classes, {', '.join(names[:5])}"
+        )
+    return real.images.labels

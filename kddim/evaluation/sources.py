@@ -31,6 +31,7 @@ class RealImages:
         limit: Largest number of images of the source before the split, as in training.
         data_seed: Seed of the split: the seed of the training run.
         side: Name of the images in remarks.
+        labelled: If true, the source has classes, and `labels` are known.
 
     Raises:
         ValueError: If the split is unknown, or is not "all" for images at their own sizes. If
@@ -45,6 +46,7 @@ class RealImages:
     limit: int | None = None
     data_seed: int = 0
     side: str = "real"
+    labelled: bool = False
 
     def __post_init__(self):
         check_choice("split", self.split, SPLITS)
@@ -70,6 +72,7 @@ class RealImages:
     def key(self) -> dict[str, Any]:
         """Return JSON values that identify the images by the content of the source."""
         options = dataclasses.asdict(self) | {"source": data.fingerprint(self.source)}
+        del options["labelled"]  # the images are the same
         if options["source"] is None:
             digest = hashlib.sha256()
             for array in self.arrays:
@@ -77,9 +80,23 @@ class RealImages:
             options["source"] = digest.hexdigest()[:32]
         return options
 
-    @functools.cached_property
+    @property
     def arrays(self) -> list[np.ndarray]:
         """Decoded images of one size, in one array per part of the source."""
+        return [part.images for part in self._parts]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the images, in their order."""
+        return np.concatenate([part.labels for part in self._parts])[: len(self)]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self._parts[0].class_names
+
+    @functools.cached_property
+    def _parts(self) -> list[Any]:
         height, width, channels = self.image_shape  # type: ignore[misc]
         train, validation = data.load(
             self.source,
@@ -89,9 +106,10 @@ class RealImages:
             validation_split=self.validation_split,
             limit=self.limit,
             seed=self.data_seed,
+            labels=self.labelled,
         )
         parts = {"train": [train], "validation": [validation], "all": [train, validation]}
-        return [part.images for part in parts[self.split]]
+        return parts[self.split]
 
     @functools.cached_property
     def _native(self) -> data.NativeImages:

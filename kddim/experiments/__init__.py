@@ -6,7 +6,9 @@ result on disk and resumes an interrupted run.
 
 from kddim.experiments.base import Experiment
 from kddim.experiments.consistency import Consistency
+from kddim.experiments.edits import Inpainting, Variation
 from kddim.experiments.generation import Animation, Generation
+from kddim.experiments.guidance_sweep import GuidanceSweep
 from kddim.experiments.interpolation import Interpolation
 from kddim.experiments.reconstruction import Reconstruction
 from kddim.experiments.sweep import Sweep, samplers_of_etas
@@ -17,9 +19,12 @@ __all__ = [
     "Consistency",
     "Experiment",
     "Generation",
+    "GuidanceSweep",
+    "Inpainting",
     "Interpolation",
     "Reconstruction",
     "Sweep",
     "Timetable",
+    "Variation",
     "samplers_of_etas",
 ]

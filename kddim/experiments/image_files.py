@@ -27,12 +27,14 @@ class Pixels:
         read: Function that returns an iterator of the batches, `(batch, height, width,
             channels)` each, uint8, or floats in [0, 1].
         captions: Captions of the images in a grid, or None.
+        before: uint8 images that a grid shows before the others, or None.
     """
 
     count: int
     shape: Sequence[int]
     read: Callable[[], Iterator[np.ndarray]]
     captions: Sequence[str] | None = None
+    before: np.ndarray | None = None
 
     def batches(self) -> Iterator[np.ndarray]:
         """Yield the batches as uint8 arrays."""
@@ -86,4 +88,8 @@ def write_images(pixels: Pixels, path: Path) -> None:
 
 
 def _save_grid(pixels: Pixels, path: Path) -> None:
-    save_grid(pixels.images(), pixels.count, pixels.shape, path, pixels.captions)
+    images, count, captions = pixels.images(), pixels.count, pixels.captions
+    if pixels.before is not None:
+        images, count = itertools.chain(pixels.before, images), count + len(pixels.before)
+        captions = ["before"] * len(pixels.before) + ["after"] * pixels.count
+    save_grid(images, count, pixels.shape, path, captions)
