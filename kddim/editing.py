@@ -234,13 +234,11 @@ class Editing:
             SDEdit: Meng et al., ICLR 2022 (arXiv 2108.01073), Algorithm 1.
         """
         images = check_images(images, self.image_shape).astype("float32")
-        number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
-        if not number or not 0.0 < strength <= 1.0:
-            raise ValueError(f"Expected `strength` in (0, 1]. Received: {strength!r}")
+        strength = check_strength(strength)
         seed = noises.resolve_seed(seed)
         labels, guide = (conditions.pop(name, None) for name in _CONDITIONS)
         recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size, **conditions)
-        recipe = recipe.shortened(float(strength), self.schedule)
+        recipe = recipe.shortened(strength, self.schedule)
         generation = self._conditioned(recipe, len(images), labels, guide)
         noise_rate, signal_rate = self._rates_at_start(generation)
         normalised = backend.to_numpy(self.normalizer(images))
@@ -316,6 +314,18 @@ class Editing:
             generation.sampling_schedule, generation.recipe.diffusion_steps
         )
         return float(rates.noise[0]), float(rates.signal[0])
+
+
+def check_strength(strength: Any) -> float:
+    """Return a strength as a float.
+
+    Raises:
+        ValueError: If it is no number in (0, 1].
+    """
+    number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
+    if not number or not 0.0 < strength <= 1.0:
+        raise ValueError(f"Expected `strength` in (0, 1]. Received: {strength!r}")
+    return float(strength)
 
 
 def check_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -145,3 +145,9 @@ def test_links_between_documents_lead_somewhere():
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_code_about_control_runs(tmp_path):
+    code = "".join(code_of(ROOT / "docs" / "control.md"))
+    printed = run_offline(code + "print(filled.shape, refilled.shape, bits.shape)", tmp_path)
+    assert "(4, 8, 8, 1) (4, 8, 8, 1) (4,)" in printed

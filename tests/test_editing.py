@@ -138,7 +138,7 @@ def test_the_likelihood_of_a_gaussian_is_the_closed_form(pictures, schedule):
         schedule = schedules.LogSNRLinearSchedule(14.0, -10.0)
     found = gaussian_model(schedule).log_likelihood(pictures[:6], 100, seed=0)
     assert found.shape == (6,)
-    np.testing.assert_allclose(found, closed_form(pictures[:6].astype("float64")), atol=2e-3)
+    np.testing.assert_allclose(found, closed_form(pictures[:6].astype("float64")), atol=1e-3)
 
 
 class Narrow(kddim.DiffusionModel):
@@ -160,7 +160,7 @@ def test_the_likelihood_follows_a_flow_that_moves(pictures):
     densities = -0.5 * ((normalised - 0.5) / 0.7) ** 2 - math.log(0.7 * math.sqrt(2 * math.pi))
     expected = (math.log(deviation) - densities.mean(axis=(1, 2, 3))) / math.log(2) + 8
     found = exact.log_likelihood(pictures[:4], 100)
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_the_likelihood_depends_on_the_seed_alone(model, pictures):

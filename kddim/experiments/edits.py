@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kddim.editing import check_mask
+from kddim.editing import check_mask, check_strength
 from kddim.experiments.base import Cell, Result
 from kddim.experiments.generation import Generation
 from kddim.experiments.image_files import Pixels
@@ -114,7 +114,7 @@ class Variation(_Edits):
     def __post_init__(self):
         super().__post_init__()
         recipe = self.recipe(self.sampler, self.diffusion_steps)
-        recipe.shortened(self.strength, self.model.schedule)
+        recipe.shortened(check_strength(self.strength), self.model.schedule)
 
     def edit(self, images: np.ndarray, options: dict[str, Any]) -> np.ndarray:
         return self.model.image_to_image(images, self.strength, **options)

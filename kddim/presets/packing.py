@@ -90,22 +90,22 @@ def pack(
     packed, run = (model, {}) if isinstance(model, DiffusionModel) else _read(model)
     weights, recipe = _weights(packed), Recipe(sampler, diffusion_steps, None, 0, num_images)
     saved = packed.get_config()
-    arguments = {name: saved[name] for name in (*ARGUMENTS, "network")}
-    others = {name: saved[name] for name in OPTIONAL if saved.get(name) is not None}
+    arguments = {name: saved[name] for name in ARGUMENTS}
+    arguments |= {name: saved[name] for name in OPTIONAL if saved.get(name) is not None}
     config = {
         "format": FORMAT,
-        "model": {name: arguments[name] for name in ARGUMENTS} | others,
+        "model": arguments,
         "sampling": {"sampler": str(recipe.sampler), "diffusion_steps": diffusion_steps},
         "training": _without_places(run.get("training") or {}),
         "parameters": packed.network.count_params(),
-        "half_precision": measure_error(arguments, weights, recipe, num_images),
+        "half_precision": measure_error(saved, weights, recipe, num_images),
         "card": _card(card or Card(), run),
         "versions": runs.versions() | {"kddim": __version__},
     }
     with output_lock(folder), atomic_folder(folder) as partial:
         weights.write(partial / WEIGHTS)
         if packed.has_custom_network:
-            write_json(partial / NETWORK, arguments["network"], indent=None)
+            write_json(partial / NETWORK, saved["network"], indent=None)
         write_json(partial / CONFIG, config | {"digest": digest_of(partial / WEIGHTS)})
         (partial / CARD).write_text(card_text(folder.resolve().name, config), encoding="utf-8")
         _check_size(partial, packed)
