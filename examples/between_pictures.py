@@ -29,7 +29,7 @@ args = parser.parse_args()
 model = keras.saving.load_model(args.model)
 height, width, channels = model.image_shape
 _, validation = kddim.data.load(args.source, (height, width), batch_size=1, channels=channels)
-pictures = kddim.images.take_images(validation, 2 * args.rows, model.image_shape)
+pictures = kddim.batches.take_images(validation, 2 * args.rows, model.image_shape)
 
 latents = model.encode(pictures, args.steps)
 print(f"latents: mean {latents.mean():.3f}, standard deviation {latents.std():.3f}")

@@ -39,7 +39,7 @@ model.fit(train, epochs=args.epochs, validation_data=validation, verbose=2)
 args.output.mkdir(parents=True, exist_ok=True)
 model.save(args.output / "model.keras")
 
-real = np.concatenate(list(kddim.images.iterate_batches(validation)))
+real = np.concatenate(list(kddim.batches.iterate_batches(validation)))
 for steps in args.steps:
     for sampler in (DDPM("small"), DDPM("large"), DDIM(), AdamsBashforth(2)):
         images = model.generate(args.num_images, steps, sampler, seed=0)

@@ -16,10 +16,12 @@ __all__ = [
     "Denoiser",
     "DiffusionModel",
     "averages",
+    "batches",
     "callbacks",
     "data",
     "evaluation",
     "experiments",
+    "guidance",
     "images",
     "latents",
     "learning_rates",
@@ -30,6 +32,7 @@ __all__ = [
     "samplers",
     "schedules",
     "training_times",
+    "tuning",
     "weightings",
 ]
 _MODULES = {"Denoiser": "kddim.denoiser", "DiffusionModel": "kddim.model"}
@@ -37,10 +40,12 @@ _MODULES = {"Denoiser": "kddim.denoiser", "DiffusionModel": "kddim.model"}
 if TYPE_CHECKING:
     from kddim import (
         averages,
+        batches,
         callbacks,
         data,
         evaluation,
         experiments,
+        guidance,
         images,
         latents,
         learning_rates,
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
         samplers,
         schedules,
         training_times,
+        tuning,
         weightings,
     )
     from kddim.denoiser import Denoiser

@@ -9,10 +9,11 @@ import numpy as np
 from keras import ops
 
 from kddim import backend, gradients
+from kddim.batches import first_pair, images_and_labels, with_batches_in_tuples
 from kddim.checks import check_batch
 from kddim.denoiser import override_of
 from kddim.generation import labels_or_none
-from kddim.images import check_images, first_pair, images_of, with_batches_in_tuples
+from kddim.images import check_images
 from kddim.labels import NO_LABEL, check_batch_labels
 from kddim.metrics.direction import LowerIsBetter
 from kddim.objective import Regression
@@ -150,7 +151,7 @@ class Fitting(keras.Model):
         Returns:
             Tensors by name, as `objective.examples` returns them.
         """
-        images, given = _images_and_labels(images)
+        images, given = images_and_labels(images)
         check_batch("images", getattr(images, "shape", ()), self.image_shape)
         images = self.normalizer(images)
         labels = self._labels_seen(given, images, training)
@@ -346,7 +347,7 @@ class Fitting(keras.Model):
                 raise ValueError(f"Expected no {name}: every image weighs the same.")
         batch = first_pair(data)
         if batch is not None:
-            images, found = _images_and_labels(batch)
+            images, found = images_and_labels(batch)
             check_images(images, self.image_shape)
             if self.num_classes is not None and needs_labels:
                 given = [v for v in (labels, options.get("y"), found) if v is not None]
@@ -360,12 +361,6 @@ class Fitting(keras.Model):
                 "Expected a normaliser that knows the mean and variance of the data. Received: "
                 "one that was not adapted. Call `model.normalizer.adapt(images)` first."
             )
-
-
-def _images_and_labels(batch: Any) -> tuple[Any, Any]:
-    """Return the images of a batch, and its labels or None."""
-    has_labels = isinstance(batch, (tuple, list)) and len(batch) > 1
-    return images_of(batch), batch[1] if has_labels else None
 
 
 def _record_nothing(optimizer: Any) -> contextlib.AbstractContextManager[list[Any]]:

@@ -5,17 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kddim.batches import first_batch, images_of, iterate_batches, take_images, take_labels
 from kddim.data import ImageDataset
-from kddim.images import (
-    check_images,
-    first_batch,
-    grid,
-    images_of,
-    iterate_batches,
-    save_png,
-    take_images,
-    to_uint8,
-)
+from kddim.data.labels import Labels
+from kddim.images import check_images, grid, save_png, to_uint8
 
 IMAGES = np.random.default_rng(0).random((10, 4, 6, 3), "float32")
 LABELS = np.arange(10)
@@ -360,3 +353,12 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_png(tmp_path / "b.png", np.zeros((4, 4, 3), "uint8"))
     assert not (tmp_path / "b.png").exists()
+
+
+def test_labels_are_taken_from_batches_that_have_them():
+    labels = Labels(LABELS.astype("int32"), tuple("0123456789"))
+    data = ImageDataset(IMAGES, 4, labels=labels)
+    assert take_labels(data, 6).tolist() == [0, 1, 2, 3, 4, 5]
+    assert take_labels(data, 20).tolist() == LABELS.tolist()
+    assert take_labels(ImageDataset(IMAGES, 4), 6) is None
+    assert take_labels(IMAGES, 6) is None

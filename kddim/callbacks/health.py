@@ -12,12 +12,13 @@ import numpy as np
 
 from kddim import ema, latents
 from kddim.backend import to_numpy
+from kddim.batches import first_batch, images_of
 from kddim.callbacks.epochs import EpochCallback
 from kddim.callbacks.loss_watch import LossWatch, is_bad
 from kddim.callbacks.zero_loss import loss_of_zero
 from kddim.data import ImageDataset
 from kddim.files import atomic_write
-from kddim.images import check_range, first_batch
+from kddim.images import check_range
 from kddim.ranges import alikeness
 
 log = logging.getLogger("kddim")
@@ -186,7 +187,7 @@ class HealthCallback(EpochCallback):
         """Write the batch of a step, counted from 0, and return a sentence about it."""
         if not isinstance(self._data, ImageDataset):
             return ""
-        images = self._data[step]
+        images = images_of(self._data[step])
         found = ""
         if self.directory is not None:
             with atomic_write(self.directory / BAD_BATCH) as partial:

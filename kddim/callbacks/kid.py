@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from kddim.batches import take_images, take_labels
 from kddim.callbacks.epochs import EpochCallback
 from kddim.checks import check_count
-from kddim.images import take_images, take_labels
 from kddim.metrics import encoders
 from kddim.metrics.estimators import Unbiased
 from kddim.metrics.feature_set import FeatureSet

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kddim import data
+from kddim.batches import take_images
 from kddim.checks import check_choice, printable
-from kddim.images import take_images
 
 SPLITS = ("validation", "train", "all")
 

@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 
 from kddim import backend
+from kddim.batches import iterate_batches
 from kddim.checks import check_count, is_integer
-from kddim.images import check_images, iterate_batches
+from kddim.images import check_images
 
 MOST_DIMS = 2**16  # of an embedding, far beyond any that is used
 
