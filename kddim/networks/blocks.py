@@ -17,21 +17,29 @@ MAX_GROUPS, MIN_GROUP_WIDTH = 32, 4
 MAX_HEAD_WIDTH = 64
 
 
-def residual_block(x: Any, width: int, normalization: str) -> Any:
+def residual_block(x: Any, width: int, normalization: str, vectors: Any = None) -> Any:
     """Return `x + convolution(swish(convolution(normalised x)))`, as in the keras.io example.
+
+    With labels, a vector per image is added before the swish.
 
     Args:
         x: Symbolic tensor `(batch, height, width, channels)`.
         width: Number of channels of the result. If `x` has another number, a 1x1 convolution
             changes it.
         normalization: "batch" or "group".
+        vectors: Symbolic tensor `(batch, 1, 1, dims)`, the embedded labels, or None.
 
     Returns:
         Symbolic tensor `(batch, height, width, width of the block)`.
     """
     residual = x if x.shape[-1] == width else Conv2D(width, kernel_size=1)(x)
     x = normalize(x, normalization)
-    x = Conv2D(width, kernel_size=3, padding="same", activation="swish")(x)
+    if vectors is None:
+        x = Conv2D(width, kernel_size=3, padding="same", activation="swish")(x)
+    else:
+        x = Conv2D(width, kernel_size=3, padding="same")(x)
+        x = layers.Add()([x, Conv2D(width, kernel_size=1)(vectors)])
+        x = layers.Activation("swish")(x)
     x = Conv2D(width, kernel_size=3, padding="same")(x)
     return layers.Add()([x, residual])
 

@@ -41,7 +41,8 @@ def residual_unet(
     network predicts zero.
 
     Four options go beyond the example. With classes, the network has a third input, the labels of
-    the images, which reach it as a trained vector beside the embedding of the noise. Patches let the network compute on an image of
+    the images. Each label is a trained vector, which reaches the network beside the embedding of the
+    noise, and again in each residual block. Patches let the network compute on an image of
     `patch_size` times fewer rows and columns, where the same time pays for wider levels.
     Self-attention relates distant parts of an image. Group normalisation uses the statistics of
     single images, and suits batches that are too small for batch statistics.
@@ -98,7 +99,7 @@ def residual_unet(
     grid = (height // patch_size, width // patch_size)
     e = layers.UpSampling2D(grid, interpolation="nearest")(e)
     x = Conv2D(widths[0], kernel_size=patch_size, strides=patch_size)(noisy_images)
-    inputs, conditions = [noisy_images, noise_variances], [e]
+    inputs, conditions, vectors = [noisy_images, noise_variances], [e], None
     if num_classes is not None:
         labels = keras.Input((), dtype="int32", name="labels")
         vectors = LabelEmbedding(num_classes, embedding_dims)(labels)
@@ -109,7 +110,7 @@ def residual_unet(
     numbers = itertools.count()
 
     def block(x: Any, level: int) -> Any:
-        x = residual_block(x, widths[level], normalization)
+        x = residual_block(x, widths[level], normalization, vectors)
         if level not in attention_levels:
             return x
         return attention_block(x, normalization, name=f"attention_{next(numbers)}")

@@ -148,6 +148,8 @@ def _parts(config: Any) -> Iterator[Cost]:
 def _block(config: Any, level: int, pixels: int, inputs: int) -> Iterator[Cost]:
     """Yield the cost of a residual block, and of the attention behind it."""
     width = config.widths[level]
+    if config.labels:
+        yield Cost(parameters=(EMBEDDING_DIMS + 1) * width, activations=pixels * width)
     cost = _normalisation(config, pixels, inputs)
     cost += _convolution(pixels, inputs, width, taps=9)
     cost += Cost(activations=pixels * width)  # of swish
