@@ -38,7 +38,8 @@ def option_of(name: str) -> Callable:
     texts, kind = field.metadata, plain_type(annotation)
     flag, words = _flag(name), _cli_words(texts["help"])
     if kind is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", default=False, show_default=False, help=words)  # fmt: skip
+        words += f"  [default: {_cli_words(default_words(field))}]" if field.default is None else ""
+        return click.option(f"{flag}/--no-{flag[2:]}", default=field.default, show_default=False, help=words)  # fmt: skip
     told = _cli_words(default_words(field))
     if field.default in (None, ()):
         words += "  [required]" if told == "required" else f"  [default: {told}]"
