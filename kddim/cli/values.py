@@ -39,6 +39,13 @@ def parse_size_or_native(context: Any, parameter: Any, value: str) -> tuple[int,
     return (size, size) if isinstance(size, int) else size
 
 
+def parse_devices(context: Any, parameter: Any, value: str | None) -> int | str | None:
+    """Return the number of devices of a text such as `4`, or the word `all`."""
+    if value is not None and value != "all" and not (value.isdecimal() and 0 < int(value) < 10**4):
+        raise click.BadParameter(f"expected a number of devices, or all, received {value!r}")
+    return int(value) if value is not None and value != "all" else value
+
+
 def parse_shard(context: Any, parameter: Any, value: str | None) -> Shard | None:
     """Return the shard of a text such as `2/8`."""
     try:
