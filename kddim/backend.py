@@ -7,7 +7,7 @@ functions of this module. Keras chooses the framework (`KERAS_BACKEND`).
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -41,6 +41,8 @@ def to_numpy(array: Any) -> np.ndarray:
     if hasattr(array, "detach"):  # a PyTorch tensor, whatever the backend
         array = array.detach().cpu()
     if keras.ops.is_tensor(array):
+        if callable(getattr(array, "value", None)):  # a variable of TensorFlow, on any devices
+            array = array.value()
         array = keras.ops.convert_to_numpy(array)
     return np.asarray(array)
 
@@ -80,6 +82,133 @@ def leave_devices_to_the_backend() -> None:
 
         with contextlib.suppress(RuntimeError):  # TensorFlow uses its devices already.
             tf.config.set_visible_devices([], "GPU")
+
+
+def devices_of(count: int | None) -> list[str]:
+    """Return the names of the devices that train, such as `["gpu:0", "gpu:1"]`.
+
+    Without accelerators, the processor becomes `count` virtual devices, if the framework has not
+    started yet. PyTorch has one device, because Keras distributes nothing with it.
+
+    Args:
+        count: Number of devices, which are the first ones. None is all.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if count:
+            with contextlib.suppress(RuntimeError):  # JAX uses its devices already
+                jax.config.update("jax_num_cpu_devices", count)
+        return keras.distribution.list_devices()[:count]
+    if keras.backend.backend() == "torch":
+        return ["the default device"]
+    import tensorflow as tf
+
+    kind = "GPU" if _has_gpu() else "CPU"
+    if count and kind == "CPU":
+        virtual = [tf.config.LogicalDeviceConfiguration()] * count
+        with contextlib.suppress(RuntimeError):  # TensorFlow uses its devices already
+            processor = tf.config.list_physical_devices("CPU")[0]
+            tf.config.set_logical_device_configuration(processor, virtual)
+    number = len(tf.config.list_logical_devices(kind))
+    return [f"{kind.lower()}:{index}" for index in range(number)][:count]
+
+
+def distributed_over(devices: Sequence[str]) -> contextlib.AbstractContextManager:
+    """Return the scope in which a model is made and trained on several devices.
+
+    It is that of Keras' `DataParallel` with JAX, and of a `MirroredStrategy` with TensorFlow.
+
+    Args:
+        devices: Names of the devices, as `devices_of` returns them.
+    """
+    if keras.backend.backend() == "jax":
+        return keras.distribution.DataParallel(devices=list(devices)).scope()
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(devices)).scope()
+
+
+def num_devices() -> int:
+    """Return the number of devices among which a training batch is divided."""
+    if keras.backend.backend() == "jax":
+        distribution = keras.distribution.distribution()
+        return 1 if distribution is None else int(distribution.device_mesh.devices.size)
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+@contextlib.contextmanager
+def undivided_batches() -> Iterator[None]:
+    """Compute whole batches on each device with JAX, which divides no others into equal parts."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        yield
+        return
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
+
+
+def divided(images: Any) -> Any:
+    """Return a batch divided among the devices of JAX, if they can share it equally.
+
+    Args:
+        images: Tensor `(batch, height, width, channels)`.
+    """
+    if keras.backend.backend() != "jax" or len(images) % num_devices():
+        return images
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return images
+    return keras.distribution.distribute_tensor(images, distribution.get_data_layout(images.shape))
+
+
+def in_replica() -> bool:
+    """Return True in a step that each of several devices computes with TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.distribute.in_cross_replica_context() and num_devices() > 1
+
+
+def rows_of_replica(draw: Callable[[Any], Any], number: Any) -> Any:
+    """Return what `draw` returns for the images of this device.
+
+    With TensorFlow, each device computes a step for its part of a batch. All of them draw for the
+    whole batch, and each takes the rows of its part. The draws are those of one device, and other
+    ones on each device. With JAX, one step computes the whole batch.
+
+    Args:
+        draw: Function from a number of images to nested tensors with one row per image.
+        number: Number of images of this device.
+    """
+    if not in_replica():
+        return draw(number)
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    place = tf.cast(context.replica_id_in_sync_group, "int32")
+    mine = tf.one_hot(place, num_devices(), dtype="int32") * tf.cast(number, "int32")
+    numbers = context.all_reduce("SUM", mine)
+    start = tf.cumsum(numbers, exclusive=True)[place]
+    everything = draw(tf.reduce_sum(numbers))
+    return keras.tree.map_structure(lambda rows: rows[start : start + number], everything)
+
+
+def sum_over_replicas(tensors: Sequence[Any]) -> Sequence[Any]:
+    """Return the sums of tensors over all devices, where each computes its part of a batch."""
+    if not in_replica():
+        return tensors
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce("SUM", list(tensors))
 
 
 def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:

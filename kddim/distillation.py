@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kddim import predictions
+from kddim.backend import rows_of_replica
 from kddim.checks import check_count
 from kddim.networks.adopt import copy_network
 from kddim.objective import Regression
@@ -86,10 +87,14 @@ class ProgressiveDistillation(keras.layers.Layer):
 
     def draw(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
         """Draw noises, and times at which a step of the student begins."""
-        batch, steps = ops.shape(images)[0], self._steps()
-        noises = keras.random.normal(ops.shape(images), seed=seed_generator)
-        step = ops.floor(keras.random.uniform((batch, 1, 1, 1), seed=seed_generator) * steps)
-        return noises, 1.0 - ops.minimum(step, steps - 1.0) / steps
+        steps = self._steps()
+
+        def draw(number: Any) -> tuple[Any, Any]:
+            noises = keras.random.normal((number, *images.shape[1:]), seed=seed_generator)
+            step = ops.floor(keras.random.uniform((number, 1, 1, 1), seed=seed_generator) * steps)
+            return noises, 1.0 - ops.minimum(step, steps - 1.0) / steps
+
+        return rows_of_replica(draw, ops.shape(images)[0])
 
     def draw_validation(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
         """Draw noises and times as `Regression` does."""

@@ -15,7 +15,8 @@ from typing import Any
 from kddim import signals
 from kddim.budget import size_in_words
 
-UNFINISHED, LOCK = ".unfinished", ".lock"  # endings of hidden names beside an output
+# Endings of hidden names beside an output.
+UNFINISHED, SHARDS, LOCK = ".unfinished", ".shards", ".lock"
 _PARTIAL, _OLD = ".partial", ".replaced"
 _PARTIAL_NAME = re.compile(rf"\..+\{_PARTIAL}(\.[^.]+)?")
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -212,16 +213,25 @@ def check_output(path: str | os.PathLike, overwrite: bool) -> Path:
             be written there. What a killed process left in a folder does not count.
     """
     path = check_place(path)
-    occupied = os.path.lexists(path)
-    if path.is_dir():
-        ours = {f".{path.resolve().name}{ending}" for ending in (UNFINISHED, LOCK)}
-        occupied = not all(is_partial(entry) or entry.name in ours for entry in path.iterdir())
-    if occupied and not overwrite:
+    if not is_empty(path) and not overwrite:
         raise ValueError(
             f"Expected an output that does not exist yet. Received: {path}, which does. "
             "Choose another, or overwrite it with --overwrite (overwrite=True)."
         )
     return path
+
+
+def is_empty(path: str | os.PathLike) -> bool:
+    """Return True if nothing is at a path, or a folder with nothing but what a kill left.
+
+    Args:
+        path: File or folder to write.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return not os.path.lexists(path)
+    ours = {f".{path.resolve().name}{ending}" for ending in (UNFINISHED, SHARDS, LOCK)}
+    return all(is_partial(entry) or entry.name in ours for entry in path.iterdir())
 
 
 def check_place(path: str | os.PathLike) -> Path:

@@ -176,7 +176,10 @@ class Fitting(keras.Model):
             return {}
         labels = labels_or_none(labels, ops.shape(images)[0])
         if training and self.label_dropout > 0.0:
-            draws = keras.random.uniform(ops.shape(labels), seed=self.seed_generator)
+            draws = backend.rows_of_replica(
+                lambda number: keras.random.uniform((number,), seed=self.seed_generator),
+                ops.shape(labels)[0],
+            )
             labels = ops.where(draws < self.label_dropout, NO_LABEL, labels)
         return {"labels": labels}
 
@@ -200,7 +203,9 @@ class Fitting(keras.Model):
         if sample_weight is not None:
             raise ValueError("Expected no sample_weight: every image weighs the same.")
         loss = self.objective.loss(y_pred, self._pixel_loss)
-        return loss + sum(self.losses) if self.losses else loss
+        loss = loss + sum(self.losses) if self.losses else loss
+        # Keras adds the gradients of all devices, and multiplies the loss that it shows.
+        return loss / backend.num_devices() if backend.in_replica() else loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Update `n_loss` and `i_loss`, the losses of noise and image."""
@@ -311,7 +316,8 @@ class Fitting(keras.Model):
         if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked its own
             x = self._checked(x, kwargs, *args[:1])
         self._restart_validation()
-        return super().evaluate(x, *args, **kwargs)
+        with backend.undivided_batches():
+            return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Add noise to images and return the images that the EMA network predicts.
@@ -331,7 +337,8 @@ class Fitting(keras.Model):
         self._check_adapted()
         self._restart_validation()
         data = self._checked(x, kwargs, needs_labels=False)
-        normalised = super().predict(data, *args, **kwargs)
+        with backend.undivided_batches():
+            normalised = super().predict(data, *args, **kwargs)
         return backend.to_numpy(self.denormalize(normalised))
 
     def _restart_validation(self) -> None:

@@ -216,7 +216,7 @@ class Generation:
         return sampler.run(
             self.denoiser.denoise,
             self.sampling_schedule,
-            ops.convert_to_tensor(initial_noise, "float32"),
+            backend.divided(ops.convert_to_tensor(initial_noise, "float32")),
             self.recipe.diffusion_steps,
             seed=self.recipe.seed,
             start=start,

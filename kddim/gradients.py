@@ -1,7 +1,8 @@
 """Norm of the gradients of a training step, without code for the gradients themselves."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -23,31 +24,56 @@ def record_norm(optimizer: keras.optimizers.Optimizer) -> Iterator[list[Any]]:
         A list. It receives one scalar tensor per call of the method: the global L2 norm of the
         gradients, in float32 and without the scale of the loss.
     """
-    norms: list[Any] = []
     method = "stateless_apply" if keras.backend.backend() == "jax" else "apply"
-    apply, own = getattr(optimizer, method), vars(optimizer).get(method)
-    vars(optimizer)[method] = _recording(apply, optimizer, norms)
+    recorder = vars(optimizer).get(method)
+    if not isinstance(recorder, _Recorder):  # else of another device, whose thread waits
+        recorder = _Recorder(optimizer, method)
+        vars(optimizer)[method] = recorder
     try:
-        yield norms
+        yield recorder.begin()
     finally:
-        del vars(optimizer)[method]
-        if own is not None:
-            vars(optimizer)[method] = own
+        recorder.end()
 
 
-def _recording(apply: Callable, optimizer: Any, norms: list[Any]) -> Callable:
-    """Return `apply` with a note of the norm of its gradients."""
+class _Recorder:
+    """Replacement for the method of an optimiser that is given all gradients.
 
-    def apply_gradients(*arguments: Any, **kwargs: Any) -> Any:
-        norms.append(backend.global_norm(arguments[0]) / _loss_scale(optimizer))
-        return apply(*arguments, **kwargs)
+    Several devices trace their steps in threads that take turns. Each has its own list.
 
-    def stateless_apply(values: Any, gradients: Any, *arguments: Any, **kwargs: Any) -> Any:
-        with keras.StatelessScope(state_mapping=list(zip(optimizer.variables, values))):
-            norms.append(backend.global_norm(gradients) / _loss_scale(optimizer))
-        return apply(values, gradients, *arguments, **kwargs)
+    Args:
+        optimizer: The optimiser.
+        method: Name of its method: `apply`, or with JAX `stateless_apply`.
+    """
 
-    return stateless_apply if keras.backend.backend() == "jax" else apply_gradients
+    def __init__(self, optimizer: Any, method: str):
+        self._optimizer, self._method = optimizer, method
+        self._apply, self._own = getattr(optimizer, method), vars(optimizer).get(method)
+        self._norms: dict[int, list[Any]] = {}
+
+    def begin(self) -> list[Any]:
+        """Return the list that receives the norms of this thread."""
+        return self._norms.setdefault(threading.get_ident(), [])
+
+    def end(self) -> None:
+        """Forget this thread, and give the optimiser its method back after the last one."""
+        del self._norms[threading.get_ident()]
+        if not self._norms:
+            del vars(self._optimizer)[self._method]
+            if self._own is not None:
+                vars(self._optimizer)[self._method] = self._own
+
+    def __call__(self, *arguments: Any, **kwargs: Any) -> Any:
+        if self._method == "stateless_apply":  # of the values of variables, and of gradients
+            mapping = list(zip(self._optimizer.variables, arguments[0]))
+            with keras.StatelessScope(state_mapping=mapping):
+                self._note(arguments[1])
+        else:
+            self._note(arguments[0])
+        return self._apply(*arguments, **kwargs)
+
+    def _note(self, gradients: Any) -> None:
+        norm = backend.global_norm(backend.sum_over_replicas(gradients))
+        self.begin().append(norm / _loss_scale(self._optimizer))
 
 
 def _loss_scale(optimizer: Any) -> Any:

@@ -21,8 +21,8 @@ _held: dict[tuple[Path, int], int] = {}
 
 
 @contextlib.contextmanager
-def output_lock(path: str | os.PathLike) -> Iterator[None]:
-    """Hold the right to write an output, or raise at once if another process has it.
+def output_lock(path: str | os.PathLike, wait: float = _WAIT) -> Iterator[None]:
+    """Hold the right to write an output, or raise if another process has it.
 
     The lock is a hidden file `.NAME.lock` beside the output, which names the process that
     holds it. The system releases the lock when the process ends, however it ends. A thread may
@@ -33,6 +33,7 @@ def output_lock(path: str | os.PathLike) -> Iterator[None]:
     Args:
         path: File or folder that the block writes. Missing parents are created. The lock
             removes those that are empty at the end.
+        wait: Time in seconds to wait for the other process. -1 waits as long as it takes.
 
     Raises:
         ValueError: If another process, or another thread, writes the output, or if nothing
@@ -48,7 +49,7 @@ def output_lock(path: str | os.PathLike) -> Iterator[None]:
         finally:
             _held[key] -= 1
         return
-    with _parents(path), _locked(path):
+    with _parents(path), _locked(path, wait):
         _held[key] = 1
         try:
             yield
@@ -71,11 +72,11 @@ def _parents(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, wait: float) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     file = _lock_file(path)
-    lock = FileLock(file, timeout=_WAIT)
+    lock = FileLock(file, timeout=wait)
     try:
         lock.acquire()
     except Timeout:

@@ -48,6 +48,16 @@ def headers(
         return {name: (found.shape, found.dtype) for name, found in _arrays_of(path).items()}
 
 
+def is_array(path: str | os.PathLike) -> bool:
+    """Return True for a file of one array, and False for an archive.
+
+    Args:
+        path: A `.npy` or `.npz` file that `headers` accepts.
+    """
+    with open(path, "rb") as file:
+        return file.read(2) != b"PK"
+
+
 def read_arrays(
     path: str | os.PathLike, names: Iterable[str] | None = None, *, what: str = "a NumPy file"
 ) -> dict[str, np.ndarray]:
@@ -148,7 +158,7 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]
 def _header(content: IO[bytes], total: int, member: zipfile.ZipInfo | None) -> _Stored:
     """Return the array that a file of a number of bytes holds, if it can."""
     with _explained(None, f"{member.filename}: " if member else ""):
-        shape, fortran, dtype = _parse(content)
+        shape, fortran, dtype = parse_header(content)
         if len(shape) > 64 or any(isinstance(side, bool) or side < 0 for side in shape):
             raise ValueError(f"shape {shape}"[:200])
         if math.prod(shape) >= 2**62:
@@ -164,8 +174,15 @@ def _header(content: IO[bytes], total: int, member: zipfile.ZipInfo | None) -> _
     return stored
 
 
-def _parse(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Return shape, order and type of a header, and leave the file at the first value."""
+def parse_header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, order and type of a header, and leave the file at the first value.
+
+    Args:
+        content: File of an array, at its beginning.
+
+    Raises:
+        ValueError: If it is no such file, or of a version for names beyond ASCII.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # headers of Python 2
         version = npy.read_magic(content)
@@ -181,7 +198,7 @@ def _read(path: str | os.PathLike, stored: _Stored) -> np.ndarray:
         if stored.member:
             archive = stack.enter_context(zipfile.ZipFile(content))
             content = stack.enter_context(_open_member(archive, stored.member))
-        _parse(content)
+        parse_header(content)
         array = np.empty(stored.shape, stored.dtype, "F" if stored.fortran else "C")
         flat = array.reshape(-1, order="A").view("uint8") if stored.size else b""
         for start in range(0, len(flat), _BLOCK):

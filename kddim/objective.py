@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kddim import predictions, training_times, weightings
+from kddim.backend import rows_of_replica
 from kddim.registry import Configurable
 
 # Continuous schedules have no noise at time 0: nothing can be predicted there, and some
@@ -70,9 +71,13 @@ class Regression(Configurable):
             `(batch, 1, 1, 1)` in (0, 1] of the distribution `times`, unless the schedule has
             training times of its own.
         """
-        noises = keras.random.normal(ops.shape(images), seed=seed_generator)
-        shape = (ops.shape(images)[0], 1, 1, 1)
-        return noises, self._times(keras.random.uniform(shape, seed=seed_generator), schedule)
+
+        def draw(number: Any) -> tuple[Any, Any]:
+            noises = keras.random.normal((number, *images.shape[1:]), seed=seed_generator)
+            uniform = keras.random.uniform((number, 1, 1, 1), seed=seed_generator)
+            return noises, self._times(uniform, schedule)
+
+        return rows_of_replica(draw, ops.shape(images)[0])
 
     def _times(self, uniform: Any, schedule: Any) -> Any:
         """Return the times of numbers that are uniform in [0, 1)."""
@@ -95,12 +100,15 @@ class Regression(Configurable):
         Returns:
             As in `draw`.
         """
-        batch = ops.shape(images)[0]
-        draws = ops.cast(seed_generator.state.value[1], "float32")
-        noises = keras.random.normal(ops.shape(images), seed=seed_generator)
-        start = ops.mod(draws * _GOLDEN_RATIO + 0.5, 1.0)
-        times = (ops.cast(ops.arange(batch), "float32") + start) / ops.cast(batch, "float32")
-        return noises, self._times(ops.reshape(times, (batch, 1, 1, 1)), schedule)
+
+        def draw(number: Any) -> tuple[Any, Any]:
+            draws = ops.cast(seed_generator.state.value[1], "float32")
+            noises = keras.random.normal((number, *images.shape[1:]), seed=seed_generator)
+            start = ops.mod(draws * _GOLDEN_RATIO + 0.5, 1.0)
+            times = (ops.cast(ops.arange(number), "float32") + start) / ops.cast(number, "float32")
+            return noises, self._times(ops.reshape(times, (number, 1, 1, 1)), schedule)
+
+        return rows_of_replica(draw, ops.shape(images)[0])
 
     def examples(
         self, denoise: Denoise, schedule: Callable, images: Any, noises: Any, times: Any

@@ -14,6 +14,8 @@ from kddim.backend import to_numpy
 
 log = logging.getLogger("kddim")
 
+_MINUTE = 60.0  # seconds
+
 
 class Progress:
     """Progress of a task that consists of many parts.
@@ -142,8 +144,8 @@ def show_progress(
 def show_batches(what: str, total: int, verbose: int) -> Iterator[Callable[[int], None]]:
     """Show the progress of a task that consists of batches, and tell the time that is left.
 
-    The time is estimated once, from the second batch, because the first one includes
-    compilation.
+    The time is estimated from the second batch on, because the first one includes compilation.
+    It is told once, and without a bar again every minute.
 
     Args:
         what: Name of the task, such as "encoding 1,000 images".
@@ -153,17 +155,20 @@ def show_batches(what: str, total: int, verbose: int) -> Iterator[Callable[[int]
     Yields:
         Function to call after each batch with its number of images.
     """
-    ends: list[float] = []
-    done = 0
+    first, done = 0, 0  # images of the first batch, and of all so far
+    began = told = 0.0  # end of the first batch, and time of the last line
 
     def advance(count: int) -> None:
-        nonlocal done
-        ends.append(time.perf_counter())
-        done += count
-        if len(ends) == 2 and done < total:
-            seconds = (ends[1] - ends[0]) / count
+        nonlocal first, told, done, began
+        now, done = time.perf_counter(), done + count
+        if not first:
+            first, began = count, now
+        elif done < total and (not told or (not verbose and now - told >= _MINUTE)):
+            seconds = (now - began) / (done - first)
             left, speed = duration(seconds * (total - done)), 1 / max(seconds, 1e-9)
-            progress.tell(f"{what}: about {left} ({speed:.3g} images per second)")
+            part = f" {done:,} are done," if told else ""
+            progress.tell(f"{what}:{part} about {left} ({speed:.3g} images per second)")
+            told = now
         progress.advance(count)
 
     with show_bar(total, verbose) as progress:

@@ -1,6 +1,7 @@
 """Recognition of arrays that are not varied images in [0, 1] with the channels last."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def mend_shape(shape: tuple[int, ...], image_shape: Sequence[int | None]) -> str
     return ""
 
 
-def alikeness(images: np.ndarray) -> str | None:
+def alikeness(images: Any) -> str | None:
     """Return a sentence about images that do not vary, or None if they do.
 
     Differences of one level of 256 are not counted. Of many images, 256 are compared.
@@ -57,7 +58,7 @@ def alikeness(images: np.ndarray) -> str | None:
     Args:
         images: uint8 values, or floats in [0, 1], `(n, height, width, channels)`.
     """
-    chosen = images[:: -(-len(images) // _SAMPLE)]
+    chosen = np.asarray(images[:: -(-len(images) // _SAMPLE)])
     one = 1.5 if images.dtype == np.uint8 else 1.5 / 255.0
     if np.ptp(chosen) < one:
         return f"the images are all alike: every pixel has the value {float(chosen.flat[0]):.3g}"

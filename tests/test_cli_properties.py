@@ -21,6 +21,7 @@ VALUES = {
     "source": ("digits",), "model": ("m.keras",), "run": ("runs/m",), "models": ("m.keras",), "first": ("images.npz",), "second": ("images.npz",),
     "output": ("new", "new.npz", "new.png", "new.json"), "num_images": ("3",),
     "diffusion_steps": ("2", "3"), "steps": ("1,2",), "image_size": ("8", "8x16"), "seed": ("1",),
+    "shard": ("1/1", "2/3"), "devices": ("1", "all"),
     "encoder": ("random_conv",), "kid_encoder": ("none", "random_conv"), "widths": ("4,8",),
 }  # fmt: skip
 TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=30)

@@ -1,4 +1,4 @@
-"""Tests of folders of pictures: files, skipped files and their log, storage of arrays."""
+"""Tests of folders of pictures: files, skipped files and their log."""
 
 import logging
 
@@ -7,7 +7,6 @@ import pytest
 from PIL import Image, ImageOps
 
 from kddim.data import folder as folder_module
-from kddim.data import storage
 from kddim.data.decode import picture_to_array
 from kddim.data.folder import load_folder as load_and_report
 from kddim.data.scan import scan
@@ -286,38 +285,3 @@ def test_a_folder_without_pictures_is_refused(tmp_path, hidden):
     (tmp_path / "readme.txt").write_text("nothing here")
     with pytest.raises(ValueError, match=r"Expected pictures.*in the folder\. Received: none in"):
         load_folder(tmp_path, (8, 8))
-
-
-# Storage
-
-
-def test_small_arrays_live_in_memory():
-    array = storage.allocate((3, 4, 4, 1))
-    assert type(array) is np.ndarray
-    assert (array.shape, array.dtype) == ((3, 4, 4, 1), np.uint8)
-
-
-def test_arrays_beyond_half_of_the_memory_live_in_a_scratch_file(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(storage, "free_memory", lambda: 2 * 64 - 1)
-    with caplog.at_level(logging.WARNING, "kddim"):
-        array = storage.allocate((4, 4, 4, 1))
-    assert isinstance(array, np.memmap)
-    assert "scratch file" in caplog.records[0].getMessage()
-    array[...] = 7
-    assert (array == 7).all()
-    monkeypatch.setattr(storage, "free_memory", lambda: 2 * 64)
-    assert not isinstance(storage.allocate((4, 4, 4, 1)), np.memmap)
-
-
-def test_a_folder_beyond_memory_gives_the_same_images_and_leaves_no_file(tmp_path, monkeypatch):
-    pictures, scratch = tmp_path / "pictures", tmp_path / "scratch"
-    save(pictures / "first.png", 30)
-    broken_folder(pictures)
-    scratch.mkdir()
-    wanted = load_folder(pictures, (8, 8))
-    monkeypatch.setenv("TMPDIR", str(scratch))
-    monkeypatch.setattr(storage, "free_memory", lambda: 0)
-    images = load_folder(pictures, (8, 8))
-    assert (images == wanted).all()
-    assert not list(scratch.iterdir())

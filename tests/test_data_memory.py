@@ -126,11 +126,11 @@ def test_absurd_channels_are_refused():
 
 
 def test_arrays_are_measured_before_they_are_read(tmp_path, monkeypatch):
-    np.save(tmp_path / "a.npy", np.zeros((100, 10, 10, 1), "uint8"))
+    np.savez(tmp_path / "a.npz", np.zeros((100, 10, 10, 1), "uint8"))
     monkeypatch.setenv("KDDIM_MEMORY", "15000")
-    with pytest.raises(ValueError, match=r"Expected the images of .*a\.npy to fit .* 20 kB\. Spl"):
-        load(tmp_path / "a.npy", 10, 2)
-    assert len(load(tmp_path / "a.npy", 10, 2, limit=20)[0].images) == 16
+    with pytest.raises(ValueError, match=r"Expected the images of .*a\.npz to fit .* 20 kB\. Spl"):
+        load(tmp_path / "a.npz", 10, 2)
+    assert len(load(tmp_path / "a.npz", 10, 2, limit=20)[0].images) == 16
 
 
 def test_resizing_arrays_is_resizing_each():

@@ -342,3 +342,32 @@ def test_labels_are_those_of_the_data_set_with_their_names(serve):
         assert (data.images[:, 0, 0, 0] % 10 == data.labels).all()
     assert train.class_names[:2] == ("pink primrose", "hard-leaved pocket orchid")
     assert len(train.class_names) == 102
+
+
+def test_streamed_data_sets_are_those_in_memory_and_decoded_once(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDDIM_CACHE", str(tmp_path / "cache"))
+    decoded = []
+
+    def picture(number):
+        decoded.append(number)
+        return flat_picture(number)
+
+    serve(picture=picture)
+    wanted = load("oxford_flowers102", 8, 16, stream=False, limit=50)
+    for made in (True, False):
+        decoded.clear()
+        streamed = load("oxford_flowers102", 8, 16, stream=True, limit=50)
+        assert bool(decoded) == made
+        for one, other in zip(wanted, streamed):
+            assert not isinstance(other.images, np.ndarray)
+            np.testing.assert_array_equal(np.asarray(other.images), one.images)
+
+
+def test_a_data_set_that_is_shorter_than_it_says_is_told(serve, monkeypatch):
+    serve()
+    parts = tfds_module._parts
+    monkeypatch.setattr(
+        tfds_module, "_parts", lambda *args: [p._replace(number=p.number + 5) for p in parts(*args)]
+    )
+    with pytest.raises(ValueError, match=r"Expected 85 images in .* Received: 80\. Prepare"):
+        load("oxford_flowers102", 8, 16)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -151,3 +152,15 @@ def test_the_code_about_control_runs(tmp_path):
     code = "".join(code_of(ROOT / "docs" / "control.md"))
     printed = run_offline(code + "print(filled.shape, refilled.shape, bits.shape)", tmp_path)
     assert "(4, 8, 8, 1) (4, 8, 8, 1) (4,)" in printed
+
+
+@pytest.mark.parametrize("page", ["scaling.md", "data.md"])
+def test_the_commands_of_a_page_are_commands(page):
+    """Names and values of options, as the command line reads them before it runs a verb."""
+    from kddim import cli
+
+    lines = re.findall(r"^    kddim (.*?)(?: *#.*)?$", (ROOT / "docs" / page).read_text(), re.M)
+    assert lines
+    for verb, *words in map(shlex.split, lines):
+        with cli.app.commands[verb].make_context(verb, words) as context:
+            assert context.params

@@ -189,6 +189,18 @@ def test_the_budget_is_told_after_two_batches(lines):
     assert len(lines()) == 1
 
 
+def test_the_budget_is_told_again_every_minute(lines, monkeypatch):
+    times = iter([0.0, 10.0, 30.0, 75.0, 90.0])
+    monkeypatch.setattr("kddim.progress.time.perf_counter", lambda: next(times))
+    with show_batches("decoding 500 images", 500, 0) as advance:
+        for _ in range(5):
+            advance(100)
+    assert lines() == [
+        "decoding 500 images: about 30 s (10 images per second)",
+        "decoding 500 images: 400 are done, about 25 s (4 images per second)",
+    ]
+
+
 # Files
 
 

@@ -126,8 +126,8 @@ class HealthCallback(EpochCallback):
             noise = latents.initial_noise(64, self.model.image_shape, seed=0)
             images = to_numpy(self.model.normalizer.denormalize(noise))
         self.watch.level = loss_of_zero(self.model, images[:256])
-        known = self._data.images if isinstance(self._data, ImageDataset) else images
-        if reason := alikeness(to_numpy(known)):
+        known = self._data.images if isinstance(self._data, ImageDataset) else to_numpy(images)
+        if reason := alikeness(known):
             log.warning("%s: a model can only learn to repeat them. Look at the images.", reason)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:

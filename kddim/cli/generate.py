@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from kddim.cli import options as shared
+from kddim.cli.values import parse_shard
 
 
 @click.command()
@@ -15,9 +16,10 @@ from kddim.cli import options as shared
 @click.option("--animate", is_flag=True, help="Show the steps of the first 8 images: noisy images above, predicted images below.")  # fmt: skip
 @shared.label_option
 @shared.guidance_options
+@click.option("--shard", callback=parse_shard, metavar="I/N", help="Generate one of N equal parts of the images. The N commands write to the same output, at once or one after the other, and the last one completes it.")  # fmt: skip
 @shared.sampler_options
 @shared.model_runtime
-def generate(output, overwrite, animate, **options):
+def generate(output, overwrite, animate, shard, **options):
     """Generate images with MODEL.
 
     MODEL is a .keras file, a run folder, or a preset: its name (kddim presets lists them), its
@@ -34,9 +36,11 @@ def generate(output, overwrite, animate, **options):
       kddim generate runs/digits -n 1000 --diffusion-steps 50 --eta 1 --output samples
       kddim generate runs/digits --animate --output digits.gif
       kddim generate runs/labelled --label rose,sunflower --guidance-scale 2
+      kddim generate runs/digits -n 50000 --shard 2/8 --output samples.npz
     """
-    from kddim.experiments import Animation, Generation
+    from kddim.experiments import Animation, Generation, GenerationShard
     from kddim.experiments.image_files import check_images_output
+    from kddim.experiments.sharded_output import check_sharded_output
     from kddim.experiments.unfinished import prepare
     from kddim.files import check_output
     from kddim.locks import output_lock
@@ -48,13 +52,24 @@ def generate(output, overwrite, animate, **options):
         raise ValueError(
             f"Expected a folder, a .gif or a .webp file with --animate. Received: {output}"
         )
+    if shard is not None and only_animation:
+        raise ValueError(
+            f"Expected a folder, a .png or a .npz file with --shard. Received: {output}"
+        )
     check = check_output if only_animation else check_images_output
     if only_animation:
         options["num_images"] = min(8, options["num_images"])
     else:
         options["animate"] = animate
-    make = Animation if only_animation else Generation
     options |= {"output": output, "overwrite": overwrite}
+    if shard is not None:
+        rows = shard.rows(options["num_images"])
+        check_sharded_output(output, overwrite)
+        options |= {"shard": shard, "exclusive": False}
+        shared.run_experiment(GenerationShard, "generation", **options)
+        click.echo(f"images {rows.start} to {rows.stop - 1} of {options['num_images']}: {output}")
+        return
+    make = Animation if only_animation else Generation
     with output_lock(output):
         prepare(output, overwrite, check)
         experiment, *_ = shared.run_experiment(make, make.name, **options)

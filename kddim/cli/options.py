@@ -3,6 +3,7 @@
 Names in help texts come from `kddim.names`, which is read without starting Keras.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def run_experiment(
     output: Path | None,
     overwrite: bool,
     dtype: str | None,
+    exclusive: bool = True,
     **options: Any,
 ) -> tuple:
     """Run an experiment.
@@ -128,6 +130,7 @@ def run_experiment(
         output: File or folder to write. None is a folder beside the model.
         overwrite: If true, replace earlier results.
         dtype: Precision of the model. None is the precision that it was saved with.
+        exclusive: If true, no other process may write the output in the meantime.
         **options: Options for `make`. The values of `--sampler` and `--eta` are replaced by a
             sampler.
 
@@ -143,7 +146,7 @@ def run_experiment(
     if "sampler" in options:
         options["sampler"] = make_sampler(options["sampler"], options.pop("eta", None))
     target = output or _beside(model, name)
-    with output_lock(target):
+    with output_lock(target) if exclusive else contextlib.nullcontext():
         experiment = make(model=presets.load_model(model, dtype), **options)
         rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
     return experiment, target, rows

@@ -13,14 +13,14 @@ from kddim.presets import recipe
 from kddim.settings import RunSettings, read_settings, validate
 
 # What may stand beside --resume. All else is as the run began.
-_WITH_RESUME = ("resume", "epochs", "max_minutes", "backend")
+_WITH_RESUME = ("resume", "epochs", "max_minutes", "backend", "devices")
 
 
 @click.command()
 @click.argument("source", default="digits")
 @train_options
 @click.pass_context
-def train(context, config, overwrite, dry_run, resume, **options):
+def train(context, config, overwrite, dry_run, resume, devices, **options):
     """Train a model on SOURCE, and write a run folder.
 
     SOURCE is "digits" (1,797 embedded handwritten digits), a folder of pictures, a .npy or
@@ -35,14 +35,15 @@ def train(context, config, overwrite, dry_run, resume, **options):
       kddim train ~/pictures --image-size 64 --epochs 100 --output runs/mine
       kddim train ~/pictures --preset fast --output runs/mine
       kddim train --config runs/mine/config.json --output runs/again
+      kddim train ~/pictures --devices all --output runs/mine
       kddim train --resume runs/mine
     """
     given = given_settings(context)
     if resume is not None:
-        _resume(Path(resume), given)
+        _resume(Path(resume), given, devices)
         return
     given = {name: value for name, value in given.items() if name in ("source", *options)}
-    start_run(context, given, config, overwrite, dry_run)
+    start_run(context, given, config, overwrite, dry_run, devices=devices)
 
 
 def start_run(
@@ -52,6 +53,7 @@ def start_run(
     overwrite: bool,
     dry_run: bool,
     defaults: dict[str, Any] | None = None,
+    devices: int | str | None = None,
 ) -> None:
     """Start a run from settings, or describe it.
 
@@ -62,6 +64,7 @@ def start_run(
         overwrite: If true, an earlier run is replaced.
         dry_run: If true, the run is only described.
         defaults: Settings that the command line and the file override.
+        devices: Number of devices, "all", or None for one.
     """
     file = None if config is None else read_settings(config)
     chosen = (file.values if file else {}) | validate(RunSettings, given)
@@ -71,6 +74,7 @@ def start_run(
     if output is None and not dry_run:
         raise click.MissingParameter(ctx=context, param=_parameter(context, "output"))
     start_keras(choose_backend(file, given))
+    _enter_devices(devices)
     settings.pop("backend", None)
     report_differences(file, settings)
     distilled = settings.get("distill_steps") is not None
@@ -82,6 +86,13 @@ def start_run(
         _describe(settings, output, overwrite, sources)
     else:
         _train(settings, output, overwrite, context.find_root().obj)
+
+
+def _enter_devices(devices: int | str | None) -> None:
+    """Divide batches among devices until the command ends."""
+    from kddim.devices import use_devices
+
+    click.get_current_context().with_resource(use_devices(devices))
 
 
 def _train(settings: dict[str, Any], output: str, overwrite: bool, typed: Any) -> None:
@@ -131,12 +142,12 @@ def _describe(
         click.echo(f"{name + ':':<28} {value}{origin}")
 
 
-def _resume(folder: Path, given: dict[str, Any]) -> None:
+def _resume(folder: Path, given: dict[str, Any], devices: int | str | None) -> None:
     """Go on with a run, in the framework that it was computed with."""
     others = [name_on_command_line(name) for name in given if name not in _WITH_RESUME]
     if others:
         raise click.UsageError(
-            "Expected only --epochs, --max-minutes and --backend beside --resume. Received: "
+            "Expected only --epochs, --max-minutes, --backend and --devices beside --resume. Received: "
             f"{', '.join(others)}. The other settings of a run stay as they are."
         )
     options: dict[str, Any] = {name: given.get(name) for name in ("epochs", "max_minutes")}
@@ -145,6 +156,7 @@ def _resume(folder: Path, given: dict[str, Any]) -> None:
         raise ValueError(f"Expected a run folder, which holds config.json. Received: {folder}")
     file = read_settings(folder)
     start_keras(choose_backend(file, given))
+    _enter_devices(devices)
     report_differences(file, file.values)
     from kddim.training import resume
 

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from kddim.cli import options as shared
-from kddim.cli.values import parse_integers, parse_size
+from kddim.cli.values import parse_devices, parse_integers, parse_size
 from kddim.settings import (
     RunSettings,
     annotations_of,
@@ -38,7 +38,8 @@ def option_of(name: str) -> Callable:
     texts, kind = field.metadata, plain_type(annotation)
     flag, words = _flag(name), _cli_words(texts["help"])
     if kind is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", default=False, show_default=False, help=words)  # fmt: skip
+        words += f"  [default: {_cli_words(default_words(field))}]" if field.default is None else ""
+        return click.option(f"{flag}/--no-{flag[2:]}", default=field.default, show_default=False, help=words)  # fmt: skip
     told = _cli_words(default_words(field))
     if field.default in (None, ()):
         words += "  [required]" if told == "required" else f"  [default: {told}]"
@@ -91,6 +92,7 @@ train_options = shared.group(
     click.option("--config", type=click.Path(), help="File of settings: .toml, .yaml or .json, or the config.json of a run, which is repeated. Options on the command line win."),
     click.option("--dry-run", is_flag=True, help="Print the settings, the memory and the time of the run, measured on two steps, and write nothing."),
     click.option("--resume", type=click.Path(), metavar="RUN", help="Go on with an interrupted run, or to more --epochs. No other argument is needed."),
+    click.option("--devices", callback=parse_devices, metavar="N|all", help="Divide each batch among N devices, such as GPUs, or among all. The result is that of one device.  [default: one]"),
     *(option_of(name) for name, field in _FIELDS.items() if field.metadata["cli"] and name != "output"),
 )
 # fmt: on

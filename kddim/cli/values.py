@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from kddim import settings
+from kddim.shards import Shard
 
 
 def parse_integers(context: Any, parameter: Any, value: str | None) -> tuple[int, ...] | None:
@@ -36,6 +37,21 @@ def parse_size_or_native(context: Any, parameter: Any, value: str) -> tuple[int,
     """Return the height and the width of `64` or `64x48`, or None for the word `native`."""
     size = None if value.lower() == "native" else parse_size(context, parameter, value)
     return (size, size) if isinstance(size, int) else size
+
+
+def parse_devices(context: Any, parameter: Any, value: str | None) -> int | str | None:
+    """Return the number of devices of a text such as `4`, or the word `all`."""
+    if value is not None and value != "all" and not (value.isdecimal() and 0 < int(value) < 10**4):
+        raise click.BadParameter(f"expected a number of devices, or all, received {value!r}")
+    return int(value) if value is not None and value != "all" else value
+
+
+def parse_shard(context: Any, parameter: Any, value: str | None) -> Shard | None:
+    """Return the shard of a text such as `2/8`."""
+    try:
+        return None if value is None else Shard.of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def parse_words(context: Any, parameter: Any, value: str | None) -> tuple[str, ...] | None:

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kddim.checks import check_count, check_image_size, printable
+from kddim.data.array_files import stream_arrays
 from kddim.data.arrays import load_arrays
 from kddim.data.dataset import ImageDataset
 from kddim.data.decode import arrays_to_size, set_channels
@@ -17,6 +18,7 @@ from kddim.data.folder import load_folder
 from kddim.data.labels import Labels, file_labels, folder_labels
 from kddim.data.native import NativeImages
 from kddim.data.skipped import Unreadable, write_skipped
+from kddim.data.stored import StoredImages
 from kddim.data.tfds import UNKNOWN_SOURCE, load_tfds
 
 __all__ = ["ImageDataset", "NativeImages", "Unreadable", "fingerprint", "load", "write_skipped"]
@@ -36,12 +38,14 @@ def load(
     steps_per_epoch: int | None = None,
     strict: bool = False,
     labels: bool = False,
+    stream: bool | None = None,
     verbose: int = 0,
 ) -> tuple[ImageDataset, ImageDataset]:
     """Load images for training and validation.
 
     Images of other sizes are cropped at their centre and resized with antialiasing. All images are
-    decoded once and kept as uint8, or as the floats of a NumPy file.
+    decoded once and kept as uint8, or as the floats of a NumPy file: in memory, or on the disk if
+    they are streamed.
 
     Args:
         source: "digits" for the embedded data set, a folder of pictures (including its
@@ -65,6 +69,9 @@ def load(
             sets have `class_names`. The class of a picture is the name of its folder on the first
             level below `source`. TensorFlow data sets and digits have labels of their own, and a
             `.npz` file has them in its array `labels`, with names in `class_names` or without.
+        stream: If true, images are decoded once into a file in the cache, and read from there
+            batch by batch. If false, all images are in memory. None streams images that take more
+            than half of the free memory. Digits and `.npz` files are always in memory.
         verbose: 1 draws a progress bar of the decoding. 0 writes lines to the log.
 
     Returns:
@@ -87,7 +94,7 @@ def load(
     given = {"limit": limit, "channels": channels, "steps_per_epoch": steps_per_epoch}
     _check_options(source, validation_split, seed, counts, given)
     loaded = _load_parts(
-        source, size, channels, validation_split, limit, seed, strict, labels, verbose
+        source, size, channels, validation_split, limit, seed, strict, labels, stream, verbose
     )
     (images, train_labels), held_out = loaded.train, loaded.validation
     if len(images) < batch_size:
@@ -119,7 +126,7 @@ def _check_options(source, validation_split, seed, counts, given) -> None:
 class _Part(NamedTuple):
     """Images of a part of a source, and their labels."""
 
-    images: np.ndarray
+    images: np.ndarray | StoredImages
     labels: Labels | None = None
 
 
@@ -132,11 +139,12 @@ class _Loaded(NamedTuple):
 
 
 def _load_parts(
-    source, size, channels, validation_split, limit, seed, strict, with_labels, verbose
+    source, size, channels, validation_split, limit, seed, strict, with_labels, stream, verbose
 ) -> _Loaded:
     path = Path(source)
     random = np.random.default_rng(seed % 2**64)
     skipped: list[Unreadable] = []
+    images: Any
     labels = None
     if source == "digits":
         images = load_digits()
@@ -146,12 +154,16 @@ def _load_parts(
             labels = Labels(load_digit_labels()[rows], tuple("0123456789"))
     elif path.is_dir():
         paths: list[Path] = []
-        images, skipped = load_folder(path, size, channels, random, limit, strict, verbose, paths)
+        images, skipped = load_folder(
+            path, size, channels, random, limit, strict, verbose, paths, stream
+        )
         if with_labels:
             labels = folder_labels(path, paths)
     elif path.suffix.lower() in (".npy", ".npz"):
         kept: list[int] = []
-        images = load_arrays(path, size, channels, random, limit, kept)
+        images = stream_arrays(path, size, channels, random, limit, kept, stream, verbose)
+        if images is None:
+            images = load_arrays(path, size, channels, random, limit, kept)
         if with_labels:
             labels = file_labels(path, np.array(kept))
     elif path.exists():
@@ -161,7 +173,9 @@ def _load_parts(
         )
     else:
         found: list[Labels] | None = [] if with_labels else None
-        parts = load_tfds(str(source), size, channels, validation_split, limit, verbose, found)
+        parts = load_tfds(
+            str(source), size, channels, validation_split, limit, verbose, found, stream
+        )
         train, validation = (_Part(*pair) for pair in zip(parts, found or (None, None)))
         return _Loaded(train, validation)
     return _Loaded(*_split(_Part(images, labels), validation_split), skipped)

@@ -78,7 +78,7 @@ def read_images(path: str | os.PathLike, limit: int | None = None) -> np.ndarray
     shape, dtype = described[name]
     if not dtype.hasobject:  # the reader says why
         check_shape(shape, f" in {printable(path)}")
-        _check_type(dtype, path)
+        check_type(dtype, path)
         copied = min(limit or shape[0], shape[0])
         check_memory(
             (shape[0] + copied) * math.prod(shape[1:]) * dtype.itemsize,
@@ -125,7 +125,16 @@ def check_shape(shape: tuple[int, ...], where: str = "") -> None:
         )
 
 
-def _check_type(dtype: np.dtype, path: str | os.PathLike) -> None:
+def check_type(dtype: np.dtype, path: str | os.PathLike) -> None:
+    """Raise unless a type is that of images.
+
+    Args:
+        dtype: Type of an array.
+        path: File of the array.
+
+    Raises:
+        ValueError: If it is neither uint8 nor a type of floats.
+    """
     if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
         raise ValueError(
             f"Expected uint8, or floats in [0, 1]. Received: {dtype} in {printable(path)}"

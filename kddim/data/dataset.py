@@ -10,17 +10,20 @@ from kddim.data.arrays import check_shape
 from kddim.data.decode import to_float32
 from kddim.data.labels import Labels
 from kddim.data.skipped import Unreadable
+from kddim.data.stored import StoredImages
 
 
 class ImageDataset(keras.utils.PyDataset):
-    """Batches of float32 images in [0, 1] from an array in memory.
+    """Batches of float32 images in [0, 1] from an array in memory, or from a file.
 
     `fit`, `evaluate` and `normalizer.adapt` accept it on every backend. It can be indexed and
     iterated over. Training data are shuffled for each epoch, and the last, incomplete batch is
     dropped. Validation data keep their order and all their images.
 
     Args:
-        images: uint8 values, or floats in [0, 1], `(n, height, width, channels)`.
+        images: uint8 values, or floats in [0, 1], `(n, height, width, channels)`: an array, or
+            the `StoredImages` that `kddim.data.load` streams. Those are shuffled in an order that
+            a disk reads fast.
         batch_size: Number of images per batch, at least 1.
         labels: Labels of the images, with the names of the classes. Batches are then
             `(images, labels)`, with int32 labels `(batch,)`. None for batches of images.
@@ -45,7 +48,7 @@ class ImageDataset(keras.utils.PyDataset):
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: np.ndarray | StoredImages,
         batch_size: int,
         *,
         labels: Labels | None = None,
@@ -80,6 +83,8 @@ class ImageDataset(keras.utils.PyDataset):
         self.flip = flip and training
         self.seed = seed % 2**64
         self.epoch = 0
+        self._order = np.arange(0)
+        self._windows_read = -1  # parts of the file that the system was told to read
         if not len(self):
             raise ValueError(
                 f"Expected at least one batch of {batch_size} training images. Received: "
@@ -103,6 +108,7 @@ class ImageDataset(keras.utils.PyDataset):
             random = np.random.default_rng((self.seed, self.epoch, index))
             mirrored = random.random(len(batch)) < 0.5
             batch[mirrored] = batch[mirrored, :, ::-1]
+        self._read_ahead(index)
         return batch if self.labels is None else (batch, self.labels[rows])
 
     def __iter__(self) -> Any:
@@ -122,11 +128,28 @@ class ImageDataset(keras.utils.PyDataset):
         self.epoch += 1
         self._shuffle()
 
+    def _read_ahead(self, index: int) -> None:
+        """Let the system read the images of later batches, if they are streamed."""
+        if isinstance(self.images, StoredImages):
+            window, start = self.images.window, index * self.batch_size
+            if not self.training:
+                ahead = slice(start + self.batch_size, start + 3 * self.batch_size)
+            elif start // window == self._windows_read:
+                return
+            else:  # the first batch of another part of the file
+                self._windows_read = start // window
+                ahead = slice(start, (self._windows_read + 2) * window)
+            self.images.read_ahead(self._order[ahead])
+
     def _shuffle(self) -> None:
         number = len(self.images)
+        self._windows_read = -1
         if not self.training:
             self._order = np.arange(number)
             return
         random = np.random.default_rng((self.seed, self.epoch))
         passes = -(-len(self) * self.batch_size // number)
-        self._order = np.concatenate([random.permutation(number) for _ in range(passes)])
+        if isinstance(self.images, StoredImages):
+            self._order = np.concatenate([self.images.permutation(random) for _ in range(passes)])
+        else:
+            self._order = np.concatenate([random.permutation(number) for _ in range(passes)])

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from kddim.data.scan import scan
@@ -23,15 +24,28 @@ def fingerprint(source: str | os.PathLike) -> str | None:
     path = Path(source)
     if str(source) == "digits":
         return "digits"
-    digest = hashlib.sha256()
     if path.is_dir():
-        for picture in scan(path).pictures:
-            name, state = picture.relative_to(path).as_posix(), picture.stat()
-            line = f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))  # names may be any bytes
-    elif path.is_file():  # Files of different arrays may agree in size and in time.
+        return fingerprint_of_pictures(path, scan(path).pictures)
+    if path.is_file():  # Files of different arrays may agree in size and in time.
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
-    else:
-        return None
+        return digest.hexdigest()[:32]
+    return None
+
+
+def fingerprint_of_pictures(folder: Path, pictures: Iterable[Path]) -> str:
+    """Return a hash of the names, sizes and modification times of pictures.
+
+    Args:
+        folder: Folder of the pictures. Its own path does not matter.
+        pictures: Paths in this folder, or below it.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for picture in pictures:
+        name, state = picture.relative_to(folder).as_posix(), picture.stat()
+        line = f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))  # names may be any bytes
     return digest.hexdigest()[:32]

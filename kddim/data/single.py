@@ -31,7 +31,7 @@ def read_pictures(source: Path, image_shape: tuple[int, int, int]) -> np.ndarray
     """
     size, channels = image_shape[:2], image_shape[2]
     if source.is_dir():
-        return to_float32(load_folder(source, size, channels)[0])
+        return to_float32(load_folder(source, size, channels, stream=False)[0])
     if source.suffix.lower() in (".npy", ".npz"):
         return to_float32(load_arrays(source, size, channels))
     return to_float32(_read_picture(source, image_shape)[None])

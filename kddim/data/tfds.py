@@ -1,17 +1,20 @@
 """Data sets of TensorFlow Datasets."""
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from kddim.backend import leave_devices_to_the_backend
 from kddim.checks import reason_of
 from kddim.data.decode import picture_to_array
+from kddim.data.decoded import DecodedImages, in_batches
 from kddim.data.labels import Labels, check_values
-from kddim.data.storage import allocate, fits_in_memory
+from kddim.data.storage import check_room, in_its_place, in_memory, is_streamed
+from kddim.data.stored import StoredImages
 from kddim.progress import show_batches
 
 _CHUNK = 256  # number of images between two reports of the progress
@@ -49,7 +52,8 @@ def load_tfds(
     limit: int | None = None,
     verbose: int = 0,
     labels: list[Labels] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    stream: bool | None = None,
+) -> tuple[Any, Any]:
     """Load a data set with `tfds.load`, which downloads it if necessary.
 
     Args:
@@ -61,9 +65,11 @@ def load_tfds(
         limit: Maximum number of images of both parts together. None reads all.
         verbose: 1 draws a progress bar. 0 writes lines to the log.
         labels: List that receives the labels of both parts.
+        stream: If true, the images are `StoredImages`, and if false arrays. None decides by the
+            free memory.
 
     Returns:
-        `(train, validation)`, two uint8 arrays `(n, height, width, channels)`.
+        `(train, validation)`, uint8 images `(n, height, width, channels)` each.
 
     Raises:
         ValueError: If TensorFlow Datasets is not installed or does not know the name, if the data
@@ -81,12 +87,43 @@ def load_tfds(
     channels = channels or builder.info.features["image"].shape[-1] or 3
     # Before the download, if the data set knows its length by then.
     known = sum(split.num_examples for split in builder.info.splits.values())
-    if known:
-        fits_in_memory((min(known, limit or known), *image_size, channels))
+    shape = (min(known, limit or known), *image_size, channels)
+    if known and is_streamed(shape, stream) and not stream:
+        check_room(shape)
     _prepare(builder, name)
+    parts = _parts(builder, name, validation_split, limit)
+    shape = (sum(part.number for part in parts), *image_size, channels)
+    words = f"decoding {shape[0]:,} images of {name}"
+    whole: Any
+    if is_streamed(shape, stream):
+        whole = in_its_place(_stored(builder, parts, shape, words, verbose), stream)
+    else:
+        whole = in_memory(shape, _decoded(parts, shape, words, verbose))
+    if class_names is not None and labels is not None:
+        labels += [_labels(part, class_names) for part in parts]
+    first = parts[0].number
+    return whole[:first], whole[first:]
+
+
+class _Part(NamedTuple):
+    """Part of a data set.
+
+    Attributes:
+        split: Name of the splits that it takes images from.
+        dataset: Examples, a `tf.data.Dataset`.
+        number: Number of examples.
+    """
+
+    split: str
+    dataset: Any
+    number: int
+
+
+def _parts(builder: Any, name: str, validation_split: float, limit: int | None) -> list[_Part]:
+    """Return the parts for training and for validation."""
     # The data of `tfds.testing.mock_data` have no official splits and accept any name.
     names = list(builder.info.splits) or ["train", "validation", "test"]
-    parts: list[np.ndarray] = []
+    parts: list[_Part] = []
     for split in split_names(names, validation_split):
         dataset = builder.as_dataset(split=split, shuffle_files=False)
         number = int(dataset.cardinality())
@@ -94,23 +131,19 @@ def load_tfds(
             number = builder.info.splits[split].num_examples
         if limit is not None:
             share = max(1, round(limit * (1.0 - validation_split))) if not parts else limit
-            number = min(number, share - sum(map(len, parts)))
+            number = min(number, share - sum(part.number for part in parts))
         if number < 1:
             raise ValueError(
                 "Expected images for training and for validation. "
                 f"Received: none in {split} of {name!r} (limit={limit})"
             )
-        dataset = dataset.take(number)
-        pictures = dataset.map(lambda example: example["image"])
-        words = f"decoding {number:,} images of {name}"
-        with show_batches(words, number, verbose) as advance:
-            images = allocate((number, *image_size, channels))
-            parts.append(_decode(pictures, images, advance))
-        if class_names and labels is not None:
-            values = dataset.map(lambda example: example["label"]).as_numpy_iterator()
-            values = np.fromiter(values, "int32")[: len(parts[-1])]
-            labels.append(Labels(check_values(values, len(class_names)), class_names))
-    return parts[0], parts[1]
+        parts.append(_Part(split, dataset.take(number), number))
+    return parts
+
+
+def _labels(part: _Part, class_names: tuple[str, ...]) -> Labels:
+    values = part.dataset.map(lambda example: example["label"]).as_numpy_iterator()
+    return Labels(check_values(np.fromiter(values, "int32"), len(class_names)), class_names)
 
 
 def _builder(name: str) -> Any:
@@ -157,12 +190,43 @@ def _prepare(builder: Any, name: str) -> None:
         ) from error
 
 
-def _decode(pictures: Any, images: np.ndarray, advance: Callable[[int], None]) -> np.ndarray:
-    _, height, width, channels = images.shape
-    count = 0
-    for count, pixels in enumerate(pictures.as_numpy_iterator(), start=1):
-        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        images[count - 1] = picture_to_array(Image.fromarray(pixels), (height, width), channels)
-        if count % _CHUNK == 0:
-            advance(_CHUNK)
-    return images[:count]
+def _stored(
+    builder: Any, parts: list[_Part], shape: tuple[int, ...], words: str, verbose: int
+) -> StoredImages:
+    """Return the images of both parts from the cache, decoded if they are not there."""
+    key = {
+        "source": builder.info.full_name,
+        "parts": [(part.split, part.number) for part in parts],
+        "image_shape": shape[1:],
+        "pillow": PIL.__version__,
+    }
+    entry = DecodedImages(key)
+    images = entry.open()
+    if images is None:
+        check_room(shape)
+        images = entry.make(shape, "uint8", lambda notes: _decoded(parts, shape, words, verbose))
+    return images
+
+
+def _decoded(
+    parts: list[_Part], shape: tuple[int, ...], words: str, verbose: int
+) -> Iterator[np.ndarray]:
+    """Yield batches of decoded images of both parts."""
+    _, height, width, channels = shape
+    with show_batches(words, shape[0], verbose) as advance:
+        for part in parts:
+            pictures = part.dataset.map(lambda example: example["image"]).as_numpy_iterator()
+            for rows in in_batches(part.number, _CHUNK):
+                images = np.empty((rows.stop - rows.start, *shape[1:]), "uint8")
+                for place, image in enumerate(images):
+                    if (pixels := next(pictures, None)) is None:
+                        raise ValueError(
+                            f"Expected {part.number:,} images in {part.split}. Received: "
+                            f"{rows.start + place:,}. Prepare the data set again."
+                        )
+                    pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+                    image[...] = picture_to_array(
+                        Image.fromarray(pixels), (height, width), channels
+                    )
+                advance(len(images))
+                yield images

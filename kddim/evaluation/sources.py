@@ -76,12 +76,13 @@ class RealImages:
         if options["source"] is None:
             digest = hashlib.sha256()
             for array in self.arrays:
-                digest.update(np.ascontiguousarray(array).data)
+                for start in range(0, len(array), 256):  # it may be larger than the memory
+                    digest.update(np.ascontiguousarray(array[start : start + 256]).data)
             options["source"] = digest.hexdigest()[:32]
         return options
 
     @property
-    def arrays(self) -> list[np.ndarray]:
+    def arrays(self) -> list[Any]:
         """Decoded images of one size, in one array per part of the source."""
         return [part.images for part in self._parts]
 

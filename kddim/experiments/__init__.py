@@ -8,6 +8,7 @@ from kddim.experiments.base import Experiment
 from kddim.experiments.consistency import Consistency
 from kddim.experiments.edits import Inpainting, Variation
 from kddim.experiments.generation import Animation, Generation
+from kddim.experiments.generation_shard import GenerationShard
 from kddim.experiments.guidance_sweep import GuidanceSweep
 from kddim.experiments.interpolation import Interpolation
 from kddim.experiments.reconstruction import Reconstruction
@@ -19,6 +20,7 @@ __all__ = [
     "Consistency",
     "Experiment",
     "Generation",
+    "GenerationShard",
     "GuidanceSweep",
     "Inpainting",
     "Interpolation",

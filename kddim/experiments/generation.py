@@ -30,10 +30,10 @@ from kddim.locks import output_lock
 log = logging.getLogger("kddim")
 
 _SHOWN = 8  # images in the animation of a larger set
-_FRAMES = "frames"
+FRAMES = "frames"  # key of the cell of an animation
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
     """Return True for the file name of an image of a set, which an earlier run may have left."""
     return re.fullmatch(r"\d{5,}\.png", name) is not None
 
@@ -142,11 +142,8 @@ class Generation(_Images):
             ValueError: If the output exists and `overwrite` is false, or if it has another
                 suffix.
         """
-        output = Path(os.path.abspath(output))
+        output = self.check_suffix(output)
         suffix = output.suffix.lower()
-        if self.animate and suffix in (".png", ".npz"):
-            raise ValueError(f"Expected a folder for images and animation. Received: {output}")
-        self._tell_of_grid(suffix)
         with resumable(output), output_lock(output):
             unfinished = prepare(output, overwrite, check_images_output)
             with unfinished.ledger(self.settings()) as ledger:
@@ -156,9 +153,22 @@ class Generation(_Images):
                     product /= f"images{suffix}"
                 write_images(self.pixels(ledger), product)
                 if self.animate:
-                    save_animation(product / "animation.gif", list(ledger.array(_FRAMES)))
-                unfinished.place(product, is_ours=_is_image)
+                    save_animation(product / "animation.gif", list(ledger.array(FRAMES)))
+                unfinished.place(product, is_ours=is_image)
         return rows
+
+    def check_suffix(self, output: str | os.PathLike) -> Path:
+        """Return the absolute path of an output, and log what it will not show.
+
+        Raises:
+            ValueError: If it is a file, and the animation has no place in it.
+        """
+        output = Path(os.path.abspath(output))
+        suffix = output.suffix.lower()
+        if self.animate and suffix in (".png", ".npz"):
+            raise ValueError(f"Expected a folder for images and animation. Received: {output}")
+        self._tell_of_grid(suffix)
+        return output
 
     def _tell_of_grid(self, suffix: str) -> None:
         shown = shown_in_grid(self.num_images, self.model.image_shape)
@@ -171,13 +181,16 @@ class Generation(_Images):
 
     def pixels(self, ledger: Ledger) -> Pixels:
         """Return the images that a ledger holds."""
-        keys = [key for key in self.cells() if key != _FRAMES]
-        captions = None
-        if self.labels is not None:
-            names = self.model.class_names
-            captions = [names[n] if names and n >= 0 else f"class {n}" for n in self.labels]
-        shape = self.model.image_shape
+        keys = [key for key in self.cells() if key != FRAMES]
+        shape, captions = self.model.image_shape, self.captions()
         return Pixels(self.num_images, shape, lambda: map(ledger.array, keys), captions)
+
+    def captions(self) -> list[str] | None:
+        """Return the names of the classes of the images, or None without labels."""
+        if self.labels is None:
+            return None
+        names = self.model.class_names
+        return [names[n] if names and n >= 0 else f"class {n}" for n in self.labels]
 
     def cells(self) -> dict[str, Cell]:
         """Return one cell per batch, and one for the animation if it is wanted."""
@@ -192,11 +205,11 @@ class Generation(_Images):
         if self.animate:
             shown = min(_SHOWN, self.num_images)
             conditions = self.conditions(slice(shown), shown)
-            cells[_FRAMES] = Cell(dataclasses.replace(recipe, batch_size=shown), shown, conditions)
+            cells[FRAMES] = Cell(dataclasses.replace(recipe, batch_size=shown), shown, conditions)
         return cells
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
-        if key == _FRAMES:
+        if key == FRAMES:
             return self.frames(cell, callback)
         start = cell.options["start"]
         # The last batch is as large as the others, so that no step is compiled for it.
@@ -236,11 +249,11 @@ class Animation(_Images):
 
     def cells(self) -> dict[str, Cell]:
         recipe, number = self.recipe(self.sampler, self.diffusion_steps), self.num_images
-        return {_FRAMES: Cell(recipe, number, self.conditions(slice(number), number))}
+        return {FRAMES: Cell(recipe, number, self.conditions(slice(number), number))}
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
         return self.frames(cell, callback)
 
     def write(self, ledger: Ledger) -> None:
         for name in self.products.values():
-            save_animation(ledger.folder / name, list(ledger.array(_FRAMES)))
+            save_animation(ledger.folder / name, list(ledger.array(FRAMES)))

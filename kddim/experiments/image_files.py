@@ -78,16 +78,33 @@ def write_images(pixels: Pixels, path: Path) -> None:
             `00000.png`, `00001.png`, ... and `grid.png`.
     """
     if path.suffix.lower() == ".png":
-        _save_grid(pixels, path)
+        write_grid(pixels, path)
     elif path.suffix.lower() == ".npz":
         save_npz(path, "images", (pixels.count, *pixels.shape), pixels.batches())
     else:
-        for index, image in enumerate(pixels.images()):
-            save_png(path / f"{index:05d}.png", image)
-        _save_grid(pixels, path / "grid.png")
+        write_pictures(pixels, path)
+        write_grid(pixels, path / "grid.png")
 
 
-def _save_grid(pixels: Pixels, path: Path) -> None:
+def write_pictures(pixels: Pixels, folder: Path, first: int = 0) -> None:
+    """Write images as PNG files.
+
+    Args:
+        pixels: The images.
+        folder: Folder for `00000.png`, `00001.png`, ...
+        first: Number of the first image.
+    """
+    for index, image in enumerate(pixels.images(), first):
+        save_png(folder / f"{index:05d}.png", image)
+
+
+def write_grid(pixels: Pixels, path: Path) -> None:
+    """Write images as one picture, with their captions and those before.
+
+    Args:
+        pixels: The images.
+        path: PNG file to write.
+    """
     images, count, captions = pixels.images(), pixels.count, pixels.captions
     if pixels.before is not None:
         images, count = itertools.chain(pixels.before, images), count + len(pixels.before)

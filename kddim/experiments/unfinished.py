@@ -16,6 +16,7 @@ from typing import Any
 
 from kddim.experiments.ledger import Ledger
 from kddim.files import (
+    SHARDS,
     UNFINISHED,
     check_output,
     is_partial,
@@ -41,14 +42,17 @@ class Unfinished:
 
     Args:
         output: File or folder that is written. A link stands for its target.
+        ending: Ending of the name of the hidden folder.
     """
 
-    def __init__(self, output: str | os.PathLike):
+    def __init__(self, output: str | os.PathLike, ending: str = UNFINISHED):
         self.output = Path(os.path.realpath(output))
-        name = f".{self.output.name}{UNFINISHED}"
-        inside = self.output / name
+        name = f".{self.output.name}{ending}"
+        inside, beside = self.output / name, self.output.with_name(name)
         self.is_inside = inside.is_dir() or _is_fixed(self.output)
-        self.folder = inside if self.is_inside else self.output.with_name(name)
+        if ending == SHARDS and beside.is_dir():  # whatever the working folder of this process
+            self.is_inside = False
+        self.folder = inside if self.is_inside else beside
 
     def recover(self) -> None:
         """Finish or remove what a killed process left."""

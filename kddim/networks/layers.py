@@ -60,10 +60,17 @@ class BatchNormalization(keras.layers.BatchNormalization):
     The batch is normalised in one operation (`kddim.backend.normalize_batch`) if the channels
     come last, no mask is given, and the layer neither renormalises nor synchronises devices.
     Arguments and results are those of `keras.layers.BatchNormalization`, and so is the name of
-    the class (see `Conv2D`).
+    the class (see `Conv2D`). If several devices compute a step, the statistics are those of the
+    whole batch, as on one device.
     """
 
     def call(self, inputs, training=None, mask=None):
+        if backend.in_replica() and not self.synchronized:
+            self.synchronized: bool = True  # not for good: files for other frameworks
+            try:
+                return self.call(inputs, training=training, mask=mask)
+            finally:
+                self.synchronized = False
         last = self.axis in (-1, len(inputs.shape) - 1)
         plain = last and mask is None and not self.renorm and not self.synchronized
         found = None
@@ -289,7 +296,9 @@ class ImageNormalization(keras.layers.Normalization):
     def adapted(self) -> bool:
         """True if the statistics were computed or loaded, not only initialised."""
         mean, variance = np.asarray(self.adapt_mean), np.asarray(self.adapt_variance)
-        return bool(int(self.count) > 0 or np.any(mean != 0.0) or np.any(variance != 1.0))
+        return bool(
+            int(np.asarray(self.count)) > 0 or np.any(mean != 0.0) or np.any(variance != 1.0)
+        )
 
     def call(self, inputs):
         scale = ops.maximum(ops.sqrt(self.adapt_variance.value), keras.config.epsilon())

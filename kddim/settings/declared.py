@@ -105,6 +105,7 @@ class Settings:
     training_times: Annotated[str, OneOf("distribution of times", tuple(TIME_DISTRIBUTIONS))] = setting("uniform", f"Distribution of the diffusion times in training: {join_names(TIME_DISTRIBUTIONS)}.")
     weighting: Annotated[str, OneOf("weighting", tuple(WEIGHTINGS))] = setting("constant", f"Weights of the loss over noise levels: {join_names(WEIGHTINGS)}.")
     remat: bool = setting(False, "Use less memory and more time: compute activations again for the gradients.")
+    stream: bool | None = setting(None, "Read the images from a file in the cache, batch by batch, instead of keeping all in memory.", unset="if they take more than half of the free memory")
     flip: bool = setting(False, "Mirror each training image with probability 1/2.")
     limit: Several | None = setting(None, "Maximum number of images.", unset="all")
     validation_split: Fraction = setting(0.2, "Fraction of the images for validation.")

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import keras
+import numpy as np
 import PIL
 
 from kddim import __version__, data, runs
@@ -65,8 +66,8 @@ def describe_data(
     """
     digest = hashlib.sha256()
     for images in (train_data.images, validation_data.images):
-        for start in range(0, len(images), 256):  # a scratch file may be larger than the memory
-            digest.update(images[start : start + 256].tobytes())
+        for start in range(0, len(images), 256):  # those of a file may be larger than the memory
+            digest.update(np.ascontiguousarray(images[start : start + 256]).data)
     return {
         "fingerprint": data.fingerprint(source),
         "digest": digest.hexdigest(),

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kddim import callbacks, checkpoints, data, runs
+from kddim import callbacks, checkpoints, data, devices, runs
 from kddim.callbacks import RunCheckpoint
 from kddim.callbacks.health import DivergenceError
 from kddim.callbacks.tracking import trackers
@@ -135,6 +135,7 @@ class _Run:
     """
 
     def __init__(self, config: ResolvedConfig, folder: Path, verbose: int | str):
+        devices.check_batch_size(config.batch_size)
         keras.utils.set_random_seed(config.seed % 2**32)
         self.folder, self.verbose = folder, verbose
         self.train_data, self.validation_data = data.load(**config.arguments_of(data.load))

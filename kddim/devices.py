@@ -1,0 +1,95 @@
+"""Several devices that train one model: the frameworks' own engines, by one option."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import keras
+
+from kddim import backend
+
+log = logging.getLogger("kddim")
+
+ALL = "all"
+MOST_DEVICES = 10_000
+
+
+def parse(value: int | str | None) -> int | str | None:
+    """Return a number of devices, "all" or None.
+
+    Args:
+        value: The same, or a number as text.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if value is None or value == ALL:
+        return value
+    number = int(value) if str(value).isdecimal() and len(str(value)) < 6 else 0
+    if isinstance(value, bool) or not 1 <= number <= MOST_DEVICES:
+        raise ValueError(
+            f'Expected a number of devices of at least 1, or "{ALL}". Received: {value!r}'
+        )
+    return number
+
+
+@contextlib.contextmanager
+def use_devices(devices: int | str | None) -> Iterator[None]:
+    """Train on several devices in the block.
+
+    Models that are made in the block divide each training batch among the devices. That is
+    `keras.distribution.DataParallel` with JAX and `tf.distribute.MirroredStrategy` with
+    TensorFlow. Weights, averages, losses and images are those of one device. Without
+    accelerators, the processor becomes several virtual devices, to try it. They are not faster.
+
+    Args:
+        devices: Number of devices, "all", or None for one device in the usual way.
+
+    Raises:
+        ValueError: If there are fewer devices, or if the framework is PyTorch, with which Keras
+            uses one device.
+
+    Example:
+        >>> with use_devices("all"):
+        ...     kddim.training.train(config, "runs/mine")
+    """
+    wanted = parse(devices)
+    if wanted is None or wanted == 1:
+        yield
+        return
+    count = wanted if isinstance(wanted, int) else None
+    if keras.backend.backend() == "torch" and count:
+        raise ValueError(
+            "Expected the backend jax or tensorflow for several devices. Received: torch, with "
+            "which Keras uses one. Choose another --backend."
+        )
+    found = backend.devices_of(count)
+    if count and len(found) < count:
+        raise ValueError(
+            f"Expected at most {len(found)} devices, as many as there are. Received: {count}. Use "
+            f"--devices {ALL}, or choose them before the framework starts."
+        )
+    if len(found) == 1:
+        log.info("there is one device: %s", found[0])
+        yield
+        return
+    virtual = ", parts of one processor, to try it" if found[0].startswith("cpu") else ""
+    log.info("each batch is divided among %d devices%s", len(found), virtual)
+    with backend.distributed_over(found):
+        yield
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise if batches cannot be divided among the devices in equal parts.
+
+    Args:
+        batch_size: Number of images per step, of all devices together.
+
+    Raises:
+        ValueError: If the number of devices does not divide it.
+    """
+    if batch_size % (count := backend.num_devices()):
+        raise ValueError(
+            f"Expected a batch_size that is a multiple of {count}, the number of devices. "
+            f"Received: {batch_size}. Use {count * max(1, round(batch_size / count))}."
+        )

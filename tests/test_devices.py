@@ -1,0 +1,141 @@
+"""Several devices: two virtual ones of the processor train the model that one device trains."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kddim import backend, devices
+
+TOLERANCE = 1e-5
+# Trains with one and with two devices in one process, and prints the largest differences.
+PROGRAM = """
+import json, sys
+import keras, numpy as np
+from kddim.backend import num_devices
+from kddim.callbacks import HealthCallback, KIDCallback
+from kddim.data import ImageDataset
+from kddim.devices import use_devices
+from kddim.metrics import encoders
+from kddim.model import DiffusionModel
+from kddim.networks.residual_unet import residual_unet
+
+normalization = sys.argv[1]
+random = np.random.default_rng(0)
+images = random.random((90, 2, 2, 1)).astype("float32").repeat(4, axis=1).repeat(4, axis=2)
+
+def run(count):
+    keras.utils.set_random_seed(0)
+    with use_devices(count):
+        assert num_devices() == count
+        network = residual_unet(8, (4, 8), 1, channels=1, normalization=normalization)
+        model = DiffusionModel(8, channels=1, network=network, seed=0, ema=0.9)
+        model.normalizer.adapt(images)
+        model.compile()
+        held_out = ImageDataset(images[64:], 16)  # 26 images: the last batch is smaller
+        kid = KIDCallback(held_out, encoders.get("random_conv"), num_images=20, diffusion_steps=3)
+        data = ImageDataset(images[:64], 16, training=True, steps_per_epoch=26)
+        history = model.fit(
+            data, validation_data=held_out, epochs=2, verbose=0,
+            callbacks=[kid, HealthCallback()],
+        ).history
+        found = {"images": model.generate(4, 3, "ddpm", seed=0), "odd": model.generate(3, 2, seed=0)}
+        found |= {"predict": model.predict(images[:7], verbose=0)}
+        for name in ("network", "ema_network"):
+            for index, value in enumerate(getattr(model, name).get_weights()):
+                found[f"{name} {index}"] = value
+        found |= {f"log {name}": np.array(history[name]) for name in history if "second" not in name}
+        return found, int(np.asarray(model.ema_steps))
+
+two_devices, steps = run(2)
+one, _ = run(1)
+assert steps == 52 and one.keys() == two_devices.keys()
+scale = lambda name: np.maximum(1.0, np.abs(one[name]))
+print(json.dumps({k: float(np.max(np.abs(one[k] - two_devices[k]) / scale(k))) for k in one}))
+"""
+
+
+COMMAND = "import sys; from kddim.cli import main; main(sys.argv[1:])"
+
+
+def run(name, program, *arguments):
+    environment = os.environ | {"KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu"}
+    process = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+@pytest.mark.parametrize("normalization", ["batch", pytest.param("group", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+def test_two_devices_train_the_model_of_one(name, normalization):
+    """Weights, average, batch statistics, losses, KID, gradients and images after 52 steps."""
+    found = json.loads(run(name, PROGRAM, normalization).splitlines()[-1])
+    assert {"log loss", "log val_loss", "log val_kid", "log gradient_norm", "images"} <= set(found)
+    assert max(found.values()) < TOLERANCE, sorted(found.items(), key=lambda pair: -pair[1])[:5]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+def test_the_command_trains_and_resumes_on_two_devices(name, tmp_path):
+    words = "train digits --widths 4,8 --steps-per-epoch 20 --limit 200 --kid-encoder none"
+    histories = []
+    for count in ("1", "2"):
+        output = tmp_path / count
+        more = ["--epochs", "1", "--devices", count, "--output", str(output)]
+        run(name, COMMAND, *words.split(), *more)
+        run(name, COMMAND, "train", "--resume", str(output), "--epochs", "2", "--devices", count)
+        with open(output / "history.csv") as file:
+            histories.append(list(csv.DictReader(file)))
+    one, two_devices = histories
+    assert len(one) == len(two_devices) == 2
+    for before, after in zip(one, two_devices):
+        for column in ("loss", "val_loss", "i_loss", "gradient_norm", "ema_distance"):
+            assert float(after[column]) == pytest.approx(float(before[column]), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(None, None), ("all", "all"), (2, 2), ("3", 3)])
+def test_numbers_of_devices_are_read(value, wanted):
+    assert devices.parse(value) == wanted
+
+
+@pytest.mark.parametrize("value", [0, -1, "0", "two", "", 10**6, True, 1.5, "1" * 5000])
+def test_other_numbers_of_devices_are_refused(value):
+    with pytest.raises(ValueError, match=r"Expected a number of devices of at least 1, or .all."):
+        devices.parse(value)
+
+
+def test_one_device_is_the_usual_way():
+    for count in (None, 1, "1"):
+        with devices.use_devices(count):
+            assert backend.num_devices() == 1
+
+
+def test_more_devices_than_there_are_are_refused(monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "tensorflow")
+    monkeypatch.setattr(backend, "devices_of", lambda count: ["gpu:0", "gpu:1"][:count])
+    with pytest.raises(ValueError, match="Expected at most 2 devices, as many as there are"):
+        devices.use_devices(3).__enter__()
+
+
+def test_pytorch_says_what_to_use(monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "torch")
+    with pytest.raises(ValueError, match=r"the backend jax or tensorflow .* Received: torch"):
+        devices.use_devices(2).__enter__()
+    with devices.use_devices("all"):  # there is one
+        assert backend.num_devices() == 1
+
+
+def test_batches_are_divided_into_equal_parts(monkeypatch):
+    monkeypatch.setattr(backend, "num_devices", lambda: 4)
+    devices.check_batch_size(64)
+    with pytest.raises(ValueError, match=r"a multiple of 4, .* Received: 63\. Use 64"):
+        devices.check_batch_size(63)
