@@ -10,6 +10,7 @@ import pytest
 from conftest import make_model
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import kddim
 from faults.areas.arguments import must_refuse, values_of
@@ -22,6 +23,7 @@ VALUES = {
     "output": ("new", "new.npz", "new.png", "new.json"), "num_images": ("3",),
     "diffusion_steps": ("2", "3"), "steps": ("1,2",), "image_size": ("8", "8x16"), "seed": ("1",),
     "shard": ("1/1", "2/3"), "devices": ("1", "all"),
+    "picture": ("p.png",), "pictures": ("p.png",), "mask": ("p.png",),
     "encoder": ("random_conv",), "kid_encoder": ("none", "random_conv"), "widths": ("4,8",),
 }  # fmt: skip
 TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=30)
@@ -44,6 +46,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
     np.savez(path / "images.npz", images=np.zeros((4, 8, 8, 1), "uint8"))
     (path / "m.keras").write_bytes(b"never read")
+    Image.new("L", (8, 8), 255).save(path / "p.png")
     return path
 
 
@@ -57,7 +60,16 @@ def shallow(folder, monkeypatch):
     monkeypatch.setattr("kddim.data._load_parts", reach)
     monkeypatch.setattr("keras.utils.get_file", refuse_download)
     monkeypatch.setattr("kddim.metrics.encoders.base.Encoder.__call__", reach)
-    for name in ("generate", "encode", "decode", "reconstruct", "interpolate", "sampling_denoiser"):
+    for name in (
+        "generate",
+        "encode",
+        "decode",
+        "reconstruct",
+        "interpolate",
+        "inpaint",
+        "image_to_image",
+        "sampling_denoiser",
+    ):
         monkeypatch.setattr(kddim.DiffusionModel, name, reach)
     return folder
 
