@@ -15,6 +15,7 @@ from kddim import predictions, samplers, schedules
 from kddim.budget import check_memory
 from kddim.checks import check_count, check_image_size
 from kddim.editing import Editing
+from kddim.encoding import Encoding
 from kddim.files import atomic_write
 from kddim.generation import CompiledDenoiser, FoldedDenoiser, labels_or_none
 from kddim.labels import check_class_names, check_num_classes
@@ -30,7 +31,7 @@ _SAMPLER_TENSORS = 8
 
 
 @keras.saving.register_keras_serializable(package="kddim")
-class Denoiser(Sampling, Editing, keras.Model):
+class Denoiser(Sampling, Encoding, Editing, keras.Model):
     """Model for inference: normaliser, network, schedule and prediction type.
 
     `DiffusionModel` is a `Denoiser` that also trains. `DiffusionModel.averaged()` returns a

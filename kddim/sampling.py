@@ -8,7 +8,7 @@ import numpy as np
 
 from kddim import backend, inversion, latents, samplers, schedules
 from kddim.checks import MOST_IMAGES, check_batch, check_count, join_shape
-from kddim.conditions import conditions_of
+from kddim.conditions import conditions_of, known_pixels
 from kddim.generation import (
     CompiledDenoiser,
     Condition,
@@ -149,16 +149,13 @@ class Sampling:
         sampler, seed = with_eta(samplers.get(sampler), eta), latents.resolve_seed(seed)
         guidance = guidance_scale, guidance_interval
         recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size, *guidance)
-        recipe = recipe.for_model(self)
-        conditions = conditions_of(self, recipe, num_images, labels, guide)
-        self.check_memory(num_images, (1 + recipe.is_guided) * recipe.batch_size)
-        generation = self._generation(recipe, conditions)
+        generation = self._conditioned(recipe, num_images, labels, guide)
         if not self.normalizer.adapted:
             log.warning(
                 "the normaliser was never adapted: images come out with mean 0 and variance 1. "
                 "Call `model.normalizer.adapt(data)` first."
             )
-        noise_of = self._noise_of(initial_noise, num_images, recipe.seed, start)
+        noise_of = self._noise_of(initial_noise, num_images, generation.recipe.seed, start)
         callback = with_progress_bar(callback, recipe, num_images) if verbose else callback
         return self._images_of(generation, num_images, noise_of, callback, start)
 
@@ -227,6 +224,17 @@ class Sampling:
         fractions = np.linspace(0.0, 1.0, num_images)
         kwargs |= {"seed": seed, "initial_noise": latents.slerp(ends[0], ends[1], fractions)}
         return self.generate(num_images, diffusion_steps, sampler, **kwargs)
+
+    def _conditioned(
+        self, recipe: Recipe, num_images: int, labels: Any, guide: Any, known: Any = None
+    ) -> Generation:
+        """Return the generation of images under conditions, once it is known that they fit."""
+        recipe = recipe.for_model(self)
+        conditions = conditions_of(self, recipe, num_images, labels, guide)
+        if known is not None:
+            conditions = (*conditions, known_pixels(self, *known))
+        self.check_memory(num_images, (1 + recipe.is_guided) * recipe.batch_size)
+        return self._generation(recipe, conditions)
 
     def _generation(self, recipe: Recipe, conditions: Sequence[Condition] = ()) -> Generation:
         """Return the generation of a recipe that the network can follow."""

@@ -31,6 +31,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "--batch-size", "8", "--measured-steps", "2", "--repeats", "1", "-o", "new", "--encoder",
         "random_conv",
     ),
+    "inpaint": (
+        "inpaint", "run", "pictures/good_00.png", "pictures/good_01.png", "-n", "2",
+        "--diffusion-steps", "2", "-o", "new.npz",
+    ),
+    "image-to-image": (
+        "image-to-image", "run", "pictures", "-n", "2", "--diffusion-steps", "2", "-o", "new.npz",
+    ),
     "consistency": ("consistency", "run", "--steps", "1,2", "-n", "2", "-o", "new"),
     "interpolate": (
         "interpolate", "run", "--num-pairs", "1", "-n", "3", "--grid-size", "2",
