@@ -31,6 +31,8 @@ def conditions_of(
         ValueError: If labels do not fit the model, if there is nothing to guide with or away
             from, or if the weaker model is of other images.
     """
+    if labels is None and guide is None and not recipe.is_guided:
+        return ()
     values = resolve(labels, num_images, model.num_classes, model.class_names)
     if guide is not None:
         check_guide(model, guide, recipe)

@@ -159,7 +159,7 @@ def test_the_likelihood_follows_a_flow_that_moves(pictures):
     deviation = np.sqrt(to_numpy(exact.normalizer.adapt_variance)).item()
     densities = -0.5 * ((normalised - 0.5) / 0.7) ** 2 - math.log(0.7 * math.sqrt(2 * math.pi))
     expected = (math.log(deviation) - densities.mean(axis=(1, 2, 3))) / math.log(2) + 8
-    found = exact.log_likelihood(pictures[:4], 100)
+    found = exact.log_likelihood(pictures[:4], 400)
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
