@@ -131,9 +131,11 @@ class ClassifierFree(_Guided):
         self.labels = labels
 
     def stronger(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> Pair:
+        """Return the prediction with labels."""
         return self.denoise(noisy_images, noise_rates, signal_rates, labels=self.labels)
 
     def both(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> tuple[Pair, Pair]:
+        """Return the predictions with and without labels, from one call."""
         labels = ops.convert_to_tensor(self.labels)
         twice = ops.concatenate([noisy_images, noisy_images])
         rates = [
@@ -178,9 +180,11 @@ class Autoguidance(_Guided):
         return super().shares_rates and getattr(self.weaker, "shares_rates", False)
 
     def stronger(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> Pair:
+        """Return the prediction of the model."""
         return self.denoise(noisy_images, noise_rates, signal_rates)
 
     def both(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> tuple[Pair, Pair]:
+        """Return the predictions of the model and of the weaker one."""
         arguments = noisy_images, noise_rates, signal_rates
         return self.denoise(*arguments), self.weaker(*arguments)
 

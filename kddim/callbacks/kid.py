@@ -137,6 +137,7 @@ class KIDCallback(EpochCallback):
         self.history = [(epoch, value) for epoch, value in self.history]
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Encode the real images, take their labels, and say what is measured."""
         super().on_train_begin(logs)
         self.prepare(self.model.image_shape)
         if self.model.num_classes is not None:

@@ -103,6 +103,7 @@ class GuidanceSweep(Experiment):
         return {"guidance_scale": cell.recipe.guidance_scale} | found, None
 
     def write(self, ledger: Ledger) -> None:
+        """Write the scores so far as tables and as a plot."""
         rows = self.rows(ledger)
         write_csv(ledger.folder / "guidance.csv", rows)
         protocol = [

@@ -71,6 +71,7 @@ class AnnealedLangevin(Sampler):
         }
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
+        """Compute one call, from one prediction and fresh noise."""
         c = coefficients
         pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
         next_noisy_images = c["ratio"] * noisy_images + c["drift"] * pred_noises
