@@ -14,6 +14,7 @@ when the command is given again, and results are kept in benchmarks/recipes.json
 
 import argparse
 import fcntl
+import functools
 import json
 import os
 import statistics
@@ -44,6 +45,7 @@ def settings_of(name: str) -> dict[str, Any]:
 # number of epochs that the steps are divided into.
 STAGES: dict[str, dict[str, int]] = {
     "screen": {"steps": 375, "images": 1000},
+    "half": {"steps": 750, "images": 2000},
     "full": {"steps": 1500, "images": 2000},
 }
 
@@ -73,20 +75,46 @@ RECIPES: dict[str, dict[str, Any]] = {
     "min-snr": {"on": "squared", "weighting": "min_snr"},
     "sigmoid weighting": {"on": "squared", "weighting": "sigmoid"},
     "log-normal times": {"on": "small", "training_times": "log_normal"},
-    "nearest of 4 noises": {"on": "small", "objective": "NearestNoise"},
+    "nearest of 4 noises": {"on": "small", "change": "nearest_noise"},
     # Averaging and rates.
     "decay": {"on": "small", "learning_rate_decay": 0.3},
     "rate 2e-3": {"on": "small", "learning_rate": 2e-3},
     "ema 0.995": {"on": "small", "ema": 0.995},
     # Data.
     "flip": {"on": "small", "flip": True},
-    # Together: more and cheaper steps without patches, at three sizes of the network.
+    # Together: more and cheaper steps without patches, and the shape of the network.
     "more steps": {"on": "bfloat16", "batch_size": 32},
     "most steps": {"on": "bfloat16", "batch_size": 16},
     "more steps, wide": {"on": "more steps", "widths": [32, 64, 96, 128]},
     "more steps, middle": {"on": "more steps", "widths": [24, 48, 72, 96]},
-    "more steps, decay": {"on": "more steps", "learning_rate_decay": 0.3},
-    "more steps, rate 2e-3": {"on": "more steps", "learning_rate": 2e-3},
+    "most steps, middle": {"on": "most steps", "widths": [24, 48, 72, 96]},
+    "most steps, wide": {"on": "most steps", "widths": [32, 64, 96, 128]},
+    "most steps, coarse": {"on": "most steps", "widths": [16, 32, 64, 128]},
+    "most steps, decay": {"on": "most steps", "learning_rate_decay": 0.3},
+    "most steps, shallow": {
+        "on": "most steps", "block_depth": 1, "widths": [32, 48, 64, 96],
+    },
+    # One change at a time to many small steps.
+    "most steps, attention": {"on": "most steps", "attention_levels": [2, 3]},
+    "most steps, log-normal": {"on": "most steps", "training_times": "log_normal"},
+    "most steps, logit-normal": {"on": "most steps", "training_times": "logit_normal"},
+    "most steps, min-snr": {"on": "most steps", "loss": "mean_squared_error", "weighting": "min_snr"},
+    "most steps, min-snr, absolute": {"on": "most steps", "weighting": "min_snr"},
+    "most steps, squared": {"on": "most steps", "loss": "mean_squared_error"},
+    "most steps, sigmoid": {"on": "most steps, squared", "weighting": "sigmoid"},
+    "most steps, huber": {"on": "most steps", "loss": "huber"},
+    "most steps, velocity": {"on": "most steps", "prediction_type": "velocity"},
+    "most steps, image": {"on": "most steps", "prediction_type": "image"},
+    "most steps, edm": {
+        "on": "most steps", "prediction_type": "velocity", "loss": "mean_squared_error",
+        "training_times": "log_normal",
+    },
+    "most steps, nearest": {"on": "most steps", "change": "nearest_noise"},
+    "most steps, rate 2e-3": {"on": "most steps", "learning_rate": 2e-3},
+    "most steps, rate 5e-4": {"on": "most steps", "learning_rate": 5e-4},
+    "most steps, ema 0.9995": {"on": "most steps", "ema": 0.9995},
+    "most steps, flip": {"on": "most steps", "flip": True},
+    "most steps, augmentation": {"on": "most steps", "change": "augmentation"},
     # Together: what pays above, at three sizes of the network.
     "fast": {"on": "bfloat16", "patch_size": 2, "widths": [64, 96, 128], "flip": True},
     "fast, narrow": {"on": "fast", "widths": [48, 64, 96]},
@@ -131,7 +159,8 @@ class Ledger:
 
 def cost_key(settings: dict[str, Any]) -> str:
     """Return the settings that decide the cost of a step, as text."""
-    names = ("batch_size", "widths", "attention_levels", "normalization", "patch_size", "dtype")
+    names = ("batch_size", "widths", "block_depth", "attention_levels", "normalization")
+    names += ("patch_size", "dtype")
     return json.dumps({name: settings[name] for name in names if name in settings})
 
 
@@ -146,7 +175,7 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, Any]:
     from kddim.data import ImageDataset
     from kddim.training import TrainingConfig, build
 
-    settings = {k: v for k, v in settings.items() if k != "objective"}
+    settings = {k: v for k, v in settings.items() if k != "change"}
     keras.config.set_dtype_policy(settings.pop("dtype", "float32"))
     config = TrainingConfig("random", image_size=SIZE, channels=3, epochs=10**4, **settings)
     batch = config.batch_size
@@ -231,6 +260,7 @@ def run_trial(name: str, data: str, seed: int, ledger: Ledger, options: argparse
         subprocess.run([sys.executable, "-m", "kddim", "train", "--resume", folder], check=True)
     seconds = time.perf_counter() - began
     found = {"steps": steps, "seconds": round(seconds), "settings": settings_of(name)}
+    found["cost"] = round(STAGES[options.stage]["steps"] / steps, 4)
     found["scores"] = score(folder, source, STAGES[options.stage]["images"], options)
     ledger.add("trials", key, found)
     print(f"{key}: {found['scores']}", flush=True)
@@ -239,7 +269,7 @@ def run_trial(name: str, data: str, seed: int, ledger: Ledger, options: argparse
 def train(name: str, folder: Path, source: str, seed: int, steps: int) -> None:
     """Train in a process of its own, through the command line."""
     settings = settings_of(name)
-    objective = settings.pop("objective", None)
+    change = settings.pop("change", None)
     settings |= {
         "source": source, "image_size": SIZE, "seed": seed, "kid_encoder": "none",
         "epochs": 1, "steps_per_epoch": steps, "repeats": 1, "output": str(folder),
@@ -248,10 +278,10 @@ def train(name: str, folder: Path, source: str, seed: int, steps: int) -> None:
     file = folder.with_suffix(".settings.json")
     file.write_text(json.dumps(settings))
     command = ["train", "--config", str(file), "--overwrite"]
-    if objective is None:
+    if change is None:
         subprocess.run([sys.executable, "-m", "kddim", *command], check=True)
     else:  # `kddim train` has no such setting
-        subprocess.run([sys.executable, __file__, "objective", objective, *command], check=True)
+        subprocess.run([sys.executable, __file__, "changed", change, *command], check=True)
 
 
 def score(
@@ -279,22 +309,22 @@ def score(
     return found
 
 
-def train_with_objective(name: str, arguments: list[str]) -> None:
-    """Run `kddim train` with an objective of this file in place of `Regression`."""
+def train_changed(change: str, arguments: list[str]) -> None:
+    """Run `kddim train` after a change of this file to the package."""
     from kddim.__main__ import main as kddim_main
-    from kddim.training import build
 
-    build.Regression = globals()[f"make_{name}"]()
+    CHANGES[change]()
     sys.argv = ["kddim", *arguments]
     kddim_main()
 
 
-def make_NearestNoise() -> type:
-    """Return an objective that gives each image the nearest of four noises (arXiv 2505.18521)."""
+def nearest_noise() -> None:
+    """Give each image the nearest of four noises (arXiv 2505.18521)."""
     import keras
     from keras import ops
 
     from kddim.objective import Regression
+    from kddim.training import build
 
     class NearestNoise(Regression):
         def draw(self, images, schedule, seed_generator):
@@ -305,31 +335,137 @@ def make_NearestNoise() -> type:
             chosen = ops.one_hot(ops.argmin(distances, axis=1), 4)
             return ops.sum(others * chosen[:, :, None, None, None], axis=1), times
 
-    return NearestNoise
+    build.Regression = NearestNoise
+
+
+def augmentation() -> None:
+    """Flip and turn a part of the images, and tell the network how (after EDM, Appendix F.2).
+
+    The network has a class for each of the seven ways to flip or turn a square. An image as it is
+    has no label, so that the model generates images as they are.
+    """
+    import keras
+    from keras import ops
+
+    from kddim.model import DiffusionModel
+
+    make, call, checked = DiffusionModel.__init__, DiffusionModel.call, DiffusionModel._checked
+
+    def augmented_call(self, images, training=False):
+        if not training:
+            return call(self, images)
+        number = ops.shape(images)[0]
+        draws = keras.random.uniform((2, number), seed=self.seed_generator)
+        turns = ops.cast(1 + ops.floor(7 * draws[1]), "int32")
+        turns = ops.where(draws[0] < 0.3, turns, 0)
+        ways = {
+            1: lambda one: ops.transpose(one, (0, 2, 1, 3)),
+            2: lambda one: ops.flip(one, axis=1),
+            4: lambda one: ops.flip(one, axis=2),
+        }
+        for bit, way in ways.items():
+            chosen = (turns // bit % 2 == 1)[:, None, None, None]
+            images = ops.where(chosen, way(images), images)
+        return call(self, (images, turns - 1), training=True)
+
+    @functools.wraps(make)
+    def with_classes(self, *arguments, **options):
+        make(self, *arguments, **(options | {"num_classes": 7, "label_dropout": 0.0}))
+
+    def unlabelled(self, *arguments, **options):
+        return checked(self, *arguments, **(options | {"needs_labels": False}))
+
+    DiffusionModel.call, DiffusionModel._checked = augmented_call, unlabelled
+    DiffusionModel.__init__ = with_classes
+
+
+CHANGES = {"nearest_noise": nearest_noise, "augmentation": augmentation}
 
 
 # Report.
 
 
-def report(ledger: Ledger) -> list[str]:
-    """Return the lines of a table of all trials."""
-    lines = ["| stage | data | recipe | cost of a step | steps | KID at 5 | KID at 20 | FID at 5 | FID at 20 | precision, recall at 20 |", "|" + "---|" * 10]  # fmt: skip
+def trials_of(ledger: Ledger, stage: str, data: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the trials of a stage on a data set by recipe, one per seed."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for key, trial in sorted(ledger.content["trials"].items()):
-        stage, data, seed, name = key.split("/")
-        few, many = (trial["scores"][str(steps)] for steps in EVALUATIONS)
-        cells = [
-            stage, data, f"{name} (seed {seed})", f"{ledger.cost(name):.3f}", str(trial["steps"]),
-            f"{few['kid']:.4f} ± {few['kid_std']:.4f}", f"{many['kid']:.4f} ± {many['kid_std']:.4f}",
-            f"{few['fid']:.2f}", f"{many['fid']:.2f}",
-            f"{many['precision']:.2f}, {many['recall']:.2f}",
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        where = key.split("/")
+        if where[:2] == [stage, data]:
+            found.setdefault(where[3], []).append(trial)
+    return found
+
+
+def mean_and_error(trials: list[dict[str, Any]], steps: int, name: str) -> tuple[float, float]:
+    """Return a score's mean over seeds and its standard error.
+
+    With one seed, the error is the deviation of the estimate over subsets of the images.
+    """
+    values = [trial["scores"][str(steps)][name] for trial in trials]
+    if len(values) == 1:
+        return values[0], trials[0]["scores"][str(steps)].get(f"{name}_std", 0.0)
+    return statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
+
+
+def table(ledger: Ledger, stage: str, data: str) -> list[str]:
+    """Return the table of the trials of a stage on a data set, the best recipe first."""
+    lines = ["| recipe | cost of a step | steps | seeds | KID at 20 | KID at 5 | FID at 20 | FID at 5 | precision, recall at 20 |", "|" + "---|" * 9]  # fmt: skip
+    rows = []
+    for name, trials in trials_of(ledger, stage, data).items():
+        few, many = EVALUATIONS
+        cells = [name, f"{trials[0]['cost']:.3f}", f"{trials[0]['steps']:,}", str(len(trials))]
+        for score, digits in (("kid", 2), ("fid", 0)):
+            for steps in (many, few):
+                mean, error = mean_and_error(trials, steps, score)
+                cells.append(f"{mean:.{digits}f} ± {error:.{digits}f}")
+        shares = (mean_and_error(trials, many, kind)[0] for kind in ("precision", "recall"))
+        cells.append(", ".join(f"{share:.3f}" for share in shares))
+        rows.append((mean_and_error(trials, many, "kid")[0], "| " + " | ".join(cells) + " |"))
+    return lines + [line for _, line in sorted(rows)]
+
+
+def plot(ledger: Ledger, names: list[str], data: list[str], path: Path) -> None:
+    """Draw KID against the cost of training, for some recipes."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(data), figsize=(5.2 * len(data), 3.8), squeeze=False)
+    for axis, one in zip(axes[0], data):
+        for number, name in enumerate(names):
+            for steps, style in zip(EVALUATIONS, ("--", "-")):
+                points = []
+                for stage, about in STAGES.items():
+                    trials = trials_of(ledger, stage, one).get(name)
+                    if trials:
+                        points.append((about["steps"], *mean_and_error(trials, steps, "kid")))
+                if points:
+                    axis.errorbar(
+                        *zip(*points), fmt=style, marker="o", capsize=3, color=f"C{number}",
+                        label=f"{name}, {steps} evaluations",
+                    )  # fmt: skip
+        axis.set(title=one, xlabel="cost of the training, in steps of the example", ylabel="KID")
+        axis.set_ylim(bottom=0)
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+
+
+def report(ledger: Ledger, page: Path, best: str) -> None:
+    """Write the tables between the marks of a page, and the plot beside it."""
+    text = page.read_text()
+    for stage in STAGES:
+        for data in ("flowers", "cifar10"):
+            begin, end = f"<!-- {stage}, {data} -->", f"<!-- /{stage}, {data} -->"
+            if begin not in text:
+                continue
+            before, _, rest = text.partition(begin)
+            lines = [begin, "", *table(ledger, stage, data), "", end]
+            text = before + "\n".join(lines) + rest.partition(end)[2]
+    page.write_text(text)
+    plot(ledger, ["example", best], ["flowers", "cifar10"], page.parent / "recipes" / "cost.png")
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["objective"]:
-        train_with_objective(sys.argv[2], sys.argv[3:])
+    if sys.argv[1:2] == ["changed"]:
+        train_changed(sys.argv[2], sys.argv[3:])
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("verb", choices=["costs", "train", "report"])
@@ -340,6 +476,8 @@ def main() -> None:
     parser.add_argument("--flowers", default="oxford_flowers102")
     parser.add_argument("--cifar10", help="zip file of pictures")
     parser.add_argument("--encoder-weights", help="Keras weights of MobileNet, without top")
+    parser.add_argument("--page", default="docs/recipes.md", help="page of the tables")
+    parser.add_argument("--best", default="most steps", help="recipe that the plot shows")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--again", action="store_true", help="measure known costs again")
     options = parser.parse_args()
@@ -347,7 +485,7 @@ def main() -> None:
     if options.verb == "costs":
         measure_costs(ledger, options.names, options.rounds, options.again)
     elif options.verb == "report":
-        print("\n".join(report(ledger)))
+        report(ledger, Path(options.page), options.best)
     else:
         for seed in map(int, options.seeds.split(",")):
             for data in options.data.split(","):

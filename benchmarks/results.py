@@ -1,4 +1,4 @@
-"""Description of the machine, and the sections of RESULTS.md."""
+"""Description of the machine, and the measured sections of pages."""
 
 import importlib.metadata
 import os
@@ -25,19 +25,20 @@ def machine() -> str:
     )
 
 
-def write(section: str, command: str, lines: list[str]) -> None:
+def write(section: str, command: str, lines: list[str], page: Path = RESULTS) -> None:
     """Replace the text between the two marks of a section, and print it.
 
     Args:
         section: Name of the section, as in its marks.
         command: Command that made the measurements.
         lines: Lines of the section, in Markdown.
+        page: Page with the marks.
     """
     text = "\n".join([machine(), f"Command: `{command}`.", "", *lines])
     print(text)
     begin, end = f"<!-- {section} -->", f"<!-- /{section} -->"
-    old = RESULTS.read_text()
+    old = page.read_text()
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     if not pattern.search(old):
-        raise SystemExit(f"Expected the marks {begin} and {end} in {RESULTS.name}")
-    RESULTS.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", old))
+        raise SystemExit(f"Expected the marks {begin} and {end} in {page.name}")
+    page.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", old))
