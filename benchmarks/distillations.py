@@ -275,7 +275,7 @@ def main() -> None:
                     callbacks=[StagesCallback()] if way in ("progressive", "direct") else [],
                 )  # fmt: skip
                 model.averaged().save(file)
-            model = runs.load_model(file)
+            model = keras.saving.load_model(file)
             for seed in seeds:
                 once(f"{way}/{steps}/{seed}", score, model, steps, seed)
 

@@ -113,6 +113,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "most steps, rate 2e-3": {"on": "most steps", "learning_rate": 2e-3},
     "most steps, rate 5e-4": {"on": "most steps", "learning_rate": 5e-4},
     "most steps, ema 0.9995": {"on": "most steps", "ema": 0.9995},
+    "most steps, rate 4e-3": {"on": "most steps", "learning_rate": 4e-3},
+    "most steps, wide, rate 2e-3": {"on": "most steps, wide", "learning_rate": 2e-3},
+    "most steps, wide, min-snr, rate 2e-3": {
+        "on": "most steps, wide", "loss": "mean_squared_error", "weighting": "min_snr",
+        "learning_rate": 2e-3,
+    },
+    "most steps, wide, huber, rate 2e-3": {"on": "most steps, wide, rate 2e-3", "loss": "huber"},
+    "most steps, wide, huber, min-snr, rate 2e-3": {
+        "on": "most steps, wide, huber, rate 2e-3", "weighting": "min_snr",
+    },
     "most steps, flip": {"on": "most steps", "flip": True},
     "most steps, augmentation": {"on": "most steps", "change": "augmentation"},
     # Together: what pays above, at three sizes of the network.
