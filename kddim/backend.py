@@ -158,13 +158,17 @@ def undivided_batches() -> Iterator[None]:
 def divided(images: Any) -> Any:
     """Return a batch divided among the devices of JAX, if they can share it equally.
 
+    Several processes compute whole batches, because none could read the parts of the others.
+
     Args:
         images: Tensor `(batch, height, width, channels)`.
     """
     if keras.backend.backend() != "jax" or len(images) % num_devices():
         return images
+    import jax
+
     distribution = keras.distribution.distribution()
-    if distribution is None:
+    if distribution is None or jax.process_count() > 1:
         return images
     return keras.distribution.distribute_tensor(images, distribution.get_data_layout(images.shape))
 
@@ -209,6 +213,102 @@ def sum_over_replicas(tensors: Sequence[Any]) -> Sequence[Any]:
     import tensorflow as tf
 
     return tf.distribute.get_replica_context().all_reduce("SUM", list(tensors))
+
+
+def distributed_over_hosts() -> contextlib.AbstractContextManager:
+    """Return the scope in which all processes of a cluster make and train one model.
+
+    It is that of a `MultiWorkerMirroredStrategy` with TensorFlow, and with JAX that of Keras'
+    `DataParallel` over the devices of all processes. It waits until all of them are there.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        with contextlib.suppress(AttributeError):  # later versions need no choice
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        keras.distribution.initialize()
+        # Each process gives the engine its own part of a batch.
+        return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
+    import tensorflow as tf
+
+    return tf.distribute.MultiWorkerMirroredStrategy().scope()
+
+
+def in_hosts() -> bool:
+    """Return True if several processes train together."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        distributed = keras.distribution.distribution() is not None
+        return distributed and jax.process_count() > 1
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return several and strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
+
+
+def local_devices() -> int:
+    """Return the number of devices of this process that compute a part of each batch."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return len(tf.distribute.get_strategy().extended.worker_devices)
+
+
+def sums_over_hosts(values: Sequence[float]) -> list[float]:
+    """Return the sums of numbers over all processes, or with TensorFlow over all devices.
+
+    All processes must call it at the same place of the program.
+    """
+    if keras.backend.backend() == "jax":
+        from jax.experimental import multihost_utils
+
+        gathered = multihost_utils.process_allgather(np.asarray(values, "float32"))
+        return [float(total) for total in np.sum(gathered, axis=0)]
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    found = _sum_of_tensorflow(strategy)(tf.constant(values, "float32"))
+    return strategy.experimental_local_results(found)[0].numpy().tolist()
+
+
+@functools.lru_cache(1)
+def _sum_of_tensorflow(strategy: Any) -> Any:
+    import tensorflow as tf
+
+    def total(tensor: Any) -> Any:
+        # A copy, which lies on the device of the replica.
+        return tf.distribute.get_replica_context().all_reduce("SUM", tf.identity(tensor))
+
+    return tf.function(lambda tensor: strategy.run(total, (tensor,)), autograph=False)
+
+
+def errors_of_hosts() -> tuple[type[Exception], ...]:
+    """Return the errors that an operation raises if another process cannot be reached."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return (jax.errors.JaxRuntimeError,)
+    if keras.backend.backend() != "tensorflow":
+        return ()
+    import tensorflow as tf
+
+    return (tf.errors.OpError,)
+
+
+def logs_of_step(logs: Any) -> Any:
+    """Return the logs of a step in the form in which Keras can average them over hosts.
+
+    With a `MultiWorkerMirroredStrategy`, Keras takes the mean over the first axis, which the
+    scalars of a step do not have.
+    """
+    if not (keras.backend.backend() == "tensorflow" and in_replica() and in_hosts()):
+        return logs
+    return keras.tree.map_structure(lambda value: keras.ops.reshape(value, (1,)), logs)
 
 
 def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kddim import hosts
 from kddim.backend import to_numpy
 from kddim.images import check_images
 
@@ -127,6 +128,65 @@ def with_batches_in_tuples(data: Any) -> Any:
     wrapped = copy.copy(data)
     wrapped.collate_fn = functools.partial(_collate_into_tuple, data.collate_fn)
     return wrapped
+
+
+class PartOfBatches(keras.utils.PyDataset):
+    """Rows of each batch that one of several processes gives to JAX, in equal parts.
+
+    Args:
+        data: Data set of whole batches, the same in all processes.
+        index: Number of the process, from 0.
+        count: Number of processes.
+    """
+
+    def __init__(self, data: keras.utils.PyDataset, index: int, count: int):
+        super().__init__()
+        self._data, self._index, self._count = data, index, count
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._data, name)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Any:
+        return keras.tree.map_structure(self._part, self._data[index])
+
+    def _part(self, rows: Any) -> Any:
+        number, left = divmod(len(rows), self._count)
+        if left:
+            raise ValueError(
+                f"Expected batches that {self._count} processes divide equally. Received: one of "
+                f"{len(rows)}"
+            )
+        return rows[self._index * number : (self._index + 1) * number]
+
+    def on_epoch_end(self) -> None:
+        """Tell the data set that the epoch ended."""
+        self._data.on_epoch_end()
+
+
+def part_of_process(data: Any) -> Any:
+    """Return the data set that this process trains on, if several of them train with JAX.
+
+    TensorFlow divides the batches of all kinds of data sets by itself.
+
+    Args:
+        data: Training data of `fit`.
+
+    Raises:
+        ValueError: If it is no `keras.utils.PyDataset`, such as `kddim.data.ImageDataset`.
+    """
+    if hosts.count() == 1 or keras.backend.backend() != "jax":
+        return data
+    if not isinstance(data, keras.utils.PyDataset):
+        raise ValueError(
+            "Expected a kddim.data.ImageDataset, because several processes train with JAX. "
+            f"Received: {type(data).__name__}"
+        )
+    return PartOfBatches(data, hosts.index(), hosts.count())
 
 
 def _collate_into_tuple(collate: Any, samples: Any) -> tuple[Any]:

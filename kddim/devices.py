@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import keras
 
-from kddim import backend
+from kddim import backend, hosts
 
 log = logging.getLogger("kddim")
 
@@ -42,6 +42,11 @@ def use_devices(devices: int | str | None) -> Iterator[None]:
     TensorFlow. Weights, averages, losses and images are those of one device. Without
     accelerators, the processor becomes several virtual devices, to try it. They are not faster.
 
+    If the environment describes several processes (`TF_CONFIG`, or with JAX the variables of
+    `keras.distribution.initialize`), all of their devices are used, with a
+    `tf.distribute.MultiWorkerMirroredStrategy` or a `DataParallel` over all processes. Each of
+    them runs the same program.
+
     Args:
         devices: Number of devices, "all", or None for one device in the usual way.
 
@@ -58,6 +63,11 @@ def use_devices(devices: int | str | None) -> Iterator[None]:
         yield
         return
     count = wanted if isinstance(wanted, int) else None
+    place = hosts.described(keras.backend.backend())
+    if place is not None:
+        with _hosts(place, count):
+            yield
+        return
     if keras.backend.backend() == "torch" and count:
         raise ValueError(
             "Expected the backend jax or tensorflow for several devices. Received: torch, with "
@@ -76,6 +86,24 @@ def use_devices(devices: int | str | None) -> Iterator[None]:
     virtual = ", parts of one processor, to try it" if found[0].startswith("cpu") else ""
     log.info("each batch is divided among %d devices%s", len(found), virtual)
     with backend.distributed_over(found):
+        yield
+
+
+@contextlib.contextmanager
+def _hosts(place: hosts.Place, count: int | None) -> Iterator[None]:
+    """Train with other processes in the block, on all of their devices."""
+    if count:
+        raise ValueError(
+            f'Expected devices "{ALL}", because the environment describes {place.count} processes '
+            f"that train together. Received: {count}"
+        )
+    log.info("process %d of %d: waiting for the others", place.index + 1, place.count)
+    with backend.distributed_over_hosts(), hosts.joined(place):
+        writes = "writes" if place.index == 0 else "leaves it to the first process to write"
+        log.info(
+            "process %d of %d divides each batch with the others among %d devices, and %s files",
+            *(place.index + 1, place.count, backend.num_devices(), writes),
+        )
         yield
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from kddim import backend, gradients
-from kddim.batches import first_pair, images_and_labels, with_batches_in_tuples
+from kddim.batches import first_pair, images_and_labels, part_of_process, with_batches_in_tuples
 from kddim.checks import check_batch
 from kddim.denoiser import override_of
 from kddim.generation import labels_or_none
@@ -225,11 +225,22 @@ class Fitting(keras.Model):
         with record(self.optimizer) as norms:
             result = super().train_step(*self._with_labels(args))
         result = backend.update_after_train_step(self, result, self._update_averages)
-        return gradients.add_log(result, "gradient_norm", norms[0]) if norms else result
+        result = gradients.add_log(result, "gradient_norm", norms[0]) if norms else result
+        return backend.logs_of_step(result)
 
     def test_step(self, *args: Any) -> Any:
         """Measure the losses of one batch with the moving average."""
-        return super().test_step(*self._with_labels(args))
+        return backend.logs_of_step(super().test_step(*self._with_labels(args)))
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Build the optimiser before the first step, where Keras does so by a first batch.
+
+        Keras averages that batch over all devices, which TensorFlow cannot for several hosts.
+        """
+        if not backend.in_hosts():
+            super()._maybe_symbolic_build(*args, **kwargs)
+        elif not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
 
     def _with_labels(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of a step with the labels of the batch beside its images.
@@ -301,7 +312,7 @@ class Fitting(keras.Model):
             if hasattr(callback, "before_fit"):
                 callback.before_fit(self, x, callbacks)
         try:
-            return super().fit(x, *args, **kwargs)
+            return super().fit(part_of_process(x), *args, **kwargs)
         finally:  # Keras ends no callback after an error
             for callback in callbacks:
                 if hasattr(callback, "close"):

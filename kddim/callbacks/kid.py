@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kddim import hosts
 from kddim.batches import take_images, take_labels
 from kddim.callbacks.epochs import EpochCallback
 from kddim.checks import check_count
@@ -191,7 +192,7 @@ class KIDCallback(EpochCallback):
     def _fit_to_limit(self) -> None:
         """Lower `num_images` to what `max_seconds` allows, in whole batches if possible."""
         batch = min(self.recipe.batch_size, self.num_images)
-        each = self._seconds_of_batch(batch) / batch
+        each = hosts.agree(self._seconds_of_batch(batch) / batch)
         wanted, limit = each * self.num_images, float(self.max_seconds or 0.0)
         if wanted > limit:
             fits = int(limit / each)

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kddim import hosts
 from kddim.backend import to_numpy
 from kddim.callbacks.states import random_state, set_random_state, set_states, states_of
 from kddim.checkpoints import CheckpointFolder, RunState, restore_variables, scalars_of
@@ -20,6 +21,8 @@ from kddim.passed_steps import PassedSteps
 from kddim.signals import Handlers, Interrupted
 
 log = logging.getLogger("kddim")
+
+_STEPS_OF_HOSTS = 8  # between two questions to the other processes that train together
 
 
 class RunCheckpoint(keras.callbacks.Callback):
@@ -223,7 +226,7 @@ class RunCheckpoint(keras.callbacks.Callback):
     def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Stop if a signal asked for it."""
         self._in_batch = False
-        if self._signal is not None:
+        if self._signal is not None and hosts.count() == 1:
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -247,15 +250,18 @@ class RunCheckpoint(keras.callbacks.Callback):
             self._model.train_function = function.function
 
     def _act(self) -> None:
-        """Save if it is time to, and stop if a signal asked for it."""
-        if self._signal is not None:
-            self._stop()
+        """Save if it is time to, and stop if a signal asked for it, here or on another host."""
+        if hosts.count() > 1 and self._steps % _STEPS_OF_HOSTS:
+            return
         due = self.every_steps is not None and self._steps - self._last_steps >= self.every_steps
         if self.every_seconds is not None:
             due = due or time.monotonic() - self._last_time >= self.every_seconds
+        due, stop = hosts.any_of([due, self._signal is not None])
+        if stop:
+            self._stop()
         if due:
             self._try_to_save()
-            if self._signal is not None:  # it came while the file was written
+            if self._signal is not None and hosts.count() == 1:  # it came during writing
                 self._stop()
 
     def _try_to_save(self) -> None:
@@ -295,7 +301,8 @@ class RunCheckpoint(keras.callbacks.Callback):
         if self._signal is not None:
             raise Interrupted(128 + number)
         self._signal = number
-        if self._in_batch or self._saving or (self._step and self._end_of_epoch is None):
+        later = self._in_batch or self._saving or (self._step and self._end_of_epoch is None)
+        if later or hosts.count() > 1:
             log.info("%s: stopping after this step", signal.Signals(number).name)
         else:
             self._stop()

@@ -6,6 +6,7 @@ import time
 
 import keras
 
+from kddim import hosts
 from kddim.progress import tell
 
 
@@ -59,6 +60,6 @@ class TimeLimitCallback(keras.callbacks.Callback):
         longest = max(end - begin for begin, end in itertools.pairwise(begins))
         last = epoch + 1 == self.params.get("epochs")
         # Twice: once for the remaining callbacks of this epoch, and once for the next epoch.
-        if not last and self._earlier + now - self._start + 2.0 * longest > self.seconds:
+        if not last and hosts.agree(self._earlier + now - self._start + 2.0 * longest) > self.seconds:  # fmt: skip
             self.model.stop_training = True
             tell(f"time limit of {self.seconds:.0f} s: epoch {epoch + 1} is the last")

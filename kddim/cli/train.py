@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from kddim import hosts
 from kddim.cli.repeat import choose_backend, report_differences
 from kddim.cli.runtime import start_keras
 from kddim.cli.train_options import given_settings, name_on_command_line, train_options
@@ -101,8 +102,7 @@ def _train(settings: dict[str, Any], output: str, overwrite: bool, typed: Any) -
     command = None if typed is None else shlex.join(["kddim", *map(str, typed)])
     preset = settings.pop("preset", None)
     config = _configure(settings)
-    run = train(config, output, overwrite=overwrite, command=command, preset=preset)
-    _say_where(run)
+    _say_where(train(config, output, overwrite=overwrite, command=command, preset=preset))
 
 
 def _configure(settings: dict[str, Any]) -> Any:
@@ -160,11 +160,13 @@ def _resume(folder: Path, given: dict[str, Any], devices: int | str | None) -> N
     report_differences(file, file.values)
     from kddim.training import resume
 
-    _say_where(resume(folder, **options))
+    resume(folder, **options)
+    _say_where(folder)
 
 
 def _say_where(run: Path) -> None:
-    click.echo(f"run folder: {run}\ntry: kddim generate {run} --output {run}/generated")
+    if hosts.index() == 0:  # the others write nothing
+        click.echo(f"run folder: {run}\ntry: kddim generate {run} --output {run}/generated")
 
 
 def _parameter(context: click.Context, name: str) -> click.Parameter:

@@ -92,7 +92,7 @@ train_options = shared.group(
     click.option("--config", type=click.Path(), help="File of settings: .toml, .yaml or .json, or the config.json of a run, which is repeated. Options on the command line win."),
     click.option("--dry-run", is_flag=True, help="Print the settings, the memory and the time of the run, measured on two steps, and write nothing."),
     click.option("--resume", type=click.Path(), metavar="RUN", help="Go on with an interrupted run, or to more --epochs. No other argument is needed."),
-    click.option("--devices", callback=parse_devices, metavar="N|all", help="Divide each batch among N devices, such as GPUs, or among all. The result is that of one device.  [default: one]"),
+    click.option("--devices", callback=parse_devices, metavar="N|all", help="Divide each batch among N devices, such as GPUs, or among all. The result is that of one device. all includes the other hosts that TF_CONFIG, or with JAX KERAS_DISTRIBUTION_*, describes.  [default: one]"),
     *(option_of(name) for name, field in _FIELDS.items() if field.metadata["cli"] and name != "output"),
 )
 # fmt: on

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kddim import callbacks, checkpoints, data, devices, runs
+from kddim import callbacks, checkpoints, data, devices, hosts, runs
 from kddim.callbacks import RunCheckpoint
 from kddim.callbacks.health import DivergenceError
 from kddim.callbacks.tracking import trackers
@@ -27,6 +27,9 @@ from kddim.training.starting import initialise, take_over
 from kddim.training.state import StateCallback
 
 log = logging.getLogger("kddim")
+
+# What other processes than the first one read when a run goes on.
+_RESUMED = (runs.CONFIG, files.STATE, files.CHECKPOINTS, runs.AVERAGES)
 
 
 def train(
@@ -62,14 +65,14 @@ def train(
     Example:
         >>> train(TrainingConfig("digits", epochs=20), "runs/digits")
     """
-    with output_lock(output):
-        output = runs.check_run_output(output, overwrite)
-        run = _Run(take_over(config).resolved(), output, verbose)
+    with hosts.watched(output), hosts.folder_of(output) as place, output_lock(place):
+        place = runs.check_run_output(place, overwrite)
+        run = _Run(take_over(config).resolved(), place, verbose)
         run.begin()
-        files.set_earlier_aside(output)
+        files.set_earlier_aside(place)
         run.content = run.describe(command, preset)
         run.start(None)
-    return output
+    return Path(output)
 
 
 def resume(
@@ -114,9 +117,9 @@ def resume(
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(content["training"].get("dtype", policy.name))
     try:
-        with output_lock(folder):
-            files.clean(folder)
-            run = _Run(dataclasses.replace(config, **changed).resolved(), folder, verbose)
+        with hosts.watched(folder), hosts.folder_of(folder, _RESUMED) as place, output_lock(place):
+            files.clean(place)
+            run = _Run(dataclasses.replace(config, **changed).resolved(), place, verbose)
             run.content = content | {"training": content["training"] | changed}
             run.check_data()
             run.start(run.restore())
@@ -137,7 +140,7 @@ class _Run:
     def __init__(self, config: ResolvedConfig, folder: Path, verbose: int | str):
         devices.check_batch_size(config.batch_size)
         keras.utils.set_random_seed(config.seed % 2**32)
-        self.folder, self.verbose = folder, verbose
+        self.folder, self.verbose = folder, 0 if hosts.index() else verbose
         self.train_data, self.validation_data = data.load(**config.arguments_of(data.load))
         config = dataclasses.replace(config, channels=self.train_data.images.shape[3])
         self.config = config
