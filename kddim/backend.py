@@ -124,9 +124,24 @@ def distributed_over(devices: Sequence[str]) -> contextlib.AbstractContextManage
     """
     if keras.backend.backend() == "jax":
         return keras.distribution.DataParallel(devices=list(devices)).scope()
+    return _mirrored(tuple(devices)).scope()
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> Any:
+    """Return the strategy of devices, the same one for each model of a process.
+
+    Another one for the same devices would number its collective operations from the start again,
+    and TensorFlow would take those of a second model for those of the first.
+    """
     import tensorflow as tf
 
-    return tf.distribute.MirroredStrategy(list(devices)).scope()
+    class Strategy(tf.distribute.MirroredStrategy):
+        # Each set of devices numbers its groups from a start of its own, by the attribute for which
+        # TensorFlow has no argument: two sets share some device, and a group's number is one group.
+        _collective_key_base = 1000 * _mirrored.cache_info().currsize
+
+    return Strategy(list(devices))
 
 
 def num_devices() -> int:
@@ -226,12 +241,19 @@ def distributed_over_hosts() -> contextlib.AbstractContextManager:
 
         with contextlib.suppress(AttributeError):  # later versions need no choice
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        keras.distribution.initialize()
+        if not jax.distributed.is_initialized():
+            keras.distribution.initialize()
         # Each process gives the engine its own part of a batch.
         return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
+    return _multi_worker().scope()
+
+
+@functools.cache
+def _multi_worker() -> Any:
+    """Return the strategy of all processes, of which a process can make only one."""
     import tensorflow as tf
 
-    return tf.distribute.MultiWorkerMirroredStrategy().scope()
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def in_hosts() -> bool:

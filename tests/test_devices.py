@@ -56,6 +56,23 @@ assert steps == 52 and one.keys() == two_devices.keys()
 scale = lambda name: np.maximum(1.0, np.abs(one[name]))
 print(json.dumps({k: float(np.max(np.abs(one[k] - two_devices[k]) / scale(k))) for k in one}))
 """
+# Trains several models one after the other, on several sets of devices.
+ONE_AFTER_THE_OTHER = """
+import keras, numpy as np
+import kddim
+from kddim.devices import use_devices
+
+images = np.random.default_rng(0).random((24, 8, 8, 1)).astype("float32")
+with use_devices(3):  # before the framework starts
+    pass
+for count, widths in ((2, (4, 8)), (2, (8, 12)), (3, (4, 4)), (2, (4, 8))):
+    keras.utils.set_random_seed(0)
+    with use_devices(count):
+        model = kddim.DiffusionModel(8, widths, 1, channels=1, seed=0)
+        model.normalizer.adapt(images)
+        model.compile()
+        print(model.fit(images, batch_size=12, verbose=0).history["loss"][0])
+"""
 
 
 COMMAND = "import sys; from kddim.cli import main; main(sys.argv[1:])"
@@ -81,6 +98,14 @@ def test_two_devices_train_the_model_of_one(name, normalization):
     found = json.loads(run(name, PROGRAM, normalization).splitlines()[-1])
     assert {"log loss", "log val_loss", "log val_kid", "log gradient_norm", "images"} <= set(found)
     assert max(found.values()) < TOLERANCE, sorted(found.items(), key=lambda pair: -pair[1])[:5]
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+def test_several_models_train_in_one_process(name):
+    """TensorFlow numbers the operations that join devices, in each strategy from the start."""
+    losses = [float(line) for line in run(name, ONE_AFTER_THE_OTHER).splitlines()]
+    assert len(losses) == 4
+    assert losses[0] == pytest.approx(losses[3], rel=TOLERANCE)
 
 
 @pytest.mark.slow
