@@ -51,8 +51,8 @@ def use_devices(devices: int | str | None) -> Iterator[None]:
         devices: Number of devices, "all", or None for one device in the usual way.
 
     Raises:
-        ValueError: If there are fewer devices, or if the framework is PyTorch, with which Keras
-            uses one device.
+        ValueError: If there are fewer devices, if the framework is PyTorch, with which Keras
+            uses one device, or if the environment describes processes of another framework.
 
     Example:
         >>> with use_devices("all"):
@@ -68,6 +68,7 @@ def use_devices(devices: int | str | None) -> Iterator[None]:
         with _hosts(place, count):
             yield
         return
+    hosts.check_framework(keras.backend.backend())
     if keras.backend.backend() == "torch" and count:
         raise ValueError(
             "Expected the backend jax or tensorflow for several devices. Received: torch, with "

@@ -68,6 +68,30 @@ def described(backend: str) -> Place | None:
     return _place(before + index, sum(sizes.values()), "index of TF_CONFIG")
 
 
+def check_framework(backend: str) -> None:
+    """Raise if the environment describes several processes of another framework.
+
+    Each of them would train a model of its own.
+
+    Args:
+        backend: Name of the framework that computes.
+
+    Raises:
+        ValueError: If the variables describe processes of TensorFlow or JAX, and this framework
+            is another one.
+    """
+    for other, name in (("tensorflow", "TF_CONFIG"), ("jax", f"{_JAX}*")):
+        place = None
+        with contextlib.suppress(ValueError):  # the other framework would refuse the variables
+            place = described(other)
+        if place is not None and other != backend:
+            raise ValueError(
+                f"Expected the backend {other}, because {name} describes {place.count} processes. "
+                f"Received: {backend}. Several hosts train with --backend tensorflow (TF_CONFIG) "
+                f"or --backend jax ({_JAX}*). Choose one, or unset {name}."
+            )
+
+
 def _number(name: str, default: int) -> int:
     value = os.environ.get(name, "")
     if value and not value.isdecimal():

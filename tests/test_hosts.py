@@ -236,6 +236,29 @@ def test_the_variables_of_jax_are_read(monkeypatch):
         hosts.described("jax")
 
 
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_processes_of_another_framework_are_refused(backend, monkeypatch):
+    """Each of them would train alone."""
+    from kddim.devices import use_devices
+
+    places = ["127.0.0.1:1", "127.0.0.1:2"]
+    for name, value in variables("tensorflow", places, 1).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("keras.backend.backend", lambda: backend)
+    words = (
+        rf"Expected the backend tensorflow, because TF_CONFIG .* 2 .* Received: {backend}\. .*jax"
+    )
+    for devices in ("all", 2):
+        with pytest.raises(ValueError, match=words):
+            use_devices(devices).__enter__()
+    monkeypatch.setenv("TF_CONFIG", "{")  # nonsense for TensorFlow, which does not read it here
+    hosts.check_framework(backend)
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    with pytest.raises(ValueError, match="backend jax, because KERAS_DISTRIBUTION_"):
+        hosts.check_framework("tensorflow")
+    hosts.check_framework("jax")
+
+
 def test_parts_of_batches_are_the_batches():
     images = np.random.default_rng(0).random((24, 4, 4, 1)).astype("float32")
     whole = ImageDataset(images, 8, training=True, seed=3)
