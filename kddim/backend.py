@@ -178,14 +178,42 @@ def divided(images: Any) -> Any:
     Args:
         images: Tensor `(batch, height, width, channels)`.
     """
-    if keras.backend.backend() != "jax" or len(images) % num_devices():
+    if keras.backend.backend() != "jax" or len(images) % sampling_devices():
         return images
-    import jax
-
     distribution = keras.distribution.distribution()
-    if distribution is None or jax.process_count() > 1:
+    if distribution is None or sampling_devices() == 1:
         return images
     return keras.distribution.distribute_tensor(images, distribution.get_data_layout(images.shape))
+
+
+def sampling_devices() -> int:
+    """Return the number of devices of this process among which a batch of noise is divided."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return num_devices() if jax.process_count() == 1 else 1
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    # Several processes compute whole batches, because none has the parts of the others.
+    strategy = tf.distribute.get_strategy()
+    several = isinstance(strategy, tf.distribute.MirroredStrategy)
+    return strategy.num_replicas_in_sync if several else 1
+
+
+def divisible(number: int) -> int:
+    """Return the size of a batch that the devices share equally.
+
+    Args:
+        number: Number of images of the batch.
+
+    Returns:
+        The least multiple of the number of devices that is not below `number`. If there are more
+        devices than images, `number`, and one device computes the batch.
+    """
+    count = sampling_devices()
+    return number if number < count else -(-number // count) * count
 
 
 def in_replica() -> bool:
@@ -360,6 +388,62 @@ def compile_step(function: Callable, variables: Sequence[Any]) -> Callable:
         tf.autograph.experimental.do_not_convert(function),
         jit_compile=_has_gpu(),
     )
+
+
+def compile_batch_step(function: Callable, variables: Sequence[Any]) -> Callable:
+    """Compile a step as `compile_step` does, of which each device computes a part of the batch.
+
+    JAX divides a step by its tensors, see `divided`. With TensorFlow, each device receives its
+    rows of all tensors that have as many rows as the batch, and the results are joined.
+
+    Args:
+        function: Function of nested tensors, the batch `(n, height, width, channels)`, and more
+            nested tensors. Each row of its results depends only on the same row of these tensors
+            and on tensors without rows.
+        variables: As for `compile_step`.
+
+    Returns:
+        Function with the same arguments and results. One device computes a batch that the
+        devices cannot share equally.
+    """
+    if keras.backend.backend() != "tensorflow" or sampling_devices() == 1:
+        return compile_step(function, variables)
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    count = strategy.num_replicas_in_sync
+    # XLA compiles the step of one device. The function around it has several.
+    on_one = [compile_step(function, variables) for _ in range(count)]
+
+    def step(values: Any, images: Any, *others: Any) -> Any:
+        number, arguments = images.shape[0], (values, images, *others)
+        size, left = divmod(number, count)
+        if left:
+            return on_one[0](*arguments)
+        parts = [_rows(arguments, number, n * size, size) for n in range(count)]
+
+        def of_replica() -> Any:
+            place = tf.distribute.get_replica_context().replica_id_in_sync_group
+            index = int(tf.get_static_value(place))
+            return on_one[index](*parts[index])
+
+        return keras.tree.map_structure(join, strategy.run(of_replica))
+
+    def join(result: Any) -> Any:
+        found = strategy.experimental_local_results(result)
+        return tf.concat(found, 0) if found[0].shape.rank else found[0]
+
+    return tf.function(step, autograph=False)
+
+
+def _rows(arguments: Any, number: int, start: int, size: int) -> Any:
+    """Return nested tensors with `size` rows in place of all `number` rows of a batch."""
+
+    def part(tensor: Any) -> Any:
+        has_rows = tensor is not None and len(tensor.shape) and tensor.shape[0] == number
+        return tensor[start : start + size] if has_rows else tensor
+
+    return keras.tree.map_structure(part, arguments)
 
 
 def _has_gpu() -> bool:

@@ -1,4 +1,4 @@
-"""Several devices that train one model: the frameworks' own engines, by one option."""
+"""Several devices that train one model or generate with it: the frameworks' own engines."""
 
 import contextlib
 import logging
@@ -34,13 +34,14 @@ def parse(value: int | str | None) -> int | str | None:
 
 
 @contextlib.contextmanager
-def use_devices(devices: int | str | None) -> Iterator[None]:
-    """Train on several devices in the block.
+def use_devices(devices: int | str | None, *, several_hosts: bool = True) -> Iterator[None]:
+    """Train and generate on several devices in the block.
 
-    Models that are made in the block divide each training batch among the devices. That is
-    `keras.distribution.DataParallel` with JAX and `tf.distribute.MirroredStrategy` with
-    TensorFlow. Weights, averages, losses and images are those of one device. Without
-    accelerators, the processor becomes several virtual devices, to try it. They are not faster.
+    Models that are made or loaded in the block divide each batch among the devices, in training
+    and in generation. That is `keras.distribution.DataParallel` with JAX and
+    `tf.distribute.MirroredStrategy` with TensorFlow. Weights, averages, losses and images are
+    those of one device. Without accelerators, the processor becomes several virtual devices, to
+    try it. They are not faster.
 
     If the environment describes several processes (`TF_CONFIG`, or with JAX the variables of
     `keras.distribution.initialize`), all of their devices are used, with a
@@ -49,6 +50,8 @@ def use_devices(devices: int | str | None) -> Iterator[None]:
 
     Args:
         devices: Number of devices, "all", or None for one device in the usual way.
+        several_hosts: If false, only the devices of this machine are used, whatever the
+            environment describes.
 
     Raises:
         ValueError: If there are fewer devices, if the framework is PyTorch, with which Keras
@@ -63,12 +66,13 @@ def use_devices(devices: int | str | None) -> Iterator[None]:
         yield
         return
     count = wanted if isinstance(wanted, int) else None
-    place = hosts.described(keras.backend.backend())
+    place = hosts.described(keras.backend.backend()) if several_hosts else None
     if place is not None:
         with _hosts(place, count):
             yield
         return
-    hosts.check_framework(keras.backend.backend())
+    if several_hosts:
+        hosts.check_framework(keras.backend.backend())
     if keras.backend.backend() == "torch" and count:
         raise ValueError(
             "Expected the backend jax or tensorflow for several devices. Received: torch, with "

@@ -99,12 +99,13 @@ class CompiledDenoiser:
             Function of the values of the conditions and of the tensors.
         """
         wraps = tuple(condition.wrap for condition in conditions)
-        if (key, wraps) not in self.steps:
+        place = key, wraps, backend.sampling_devices()
+        if place not in self.steps:
             variables = [v for condition in conditions for v in condition.variables]
             conditioned = functools.partial(_conditioned, function, self.denoise, wraps)
-            compiled = backend.compile_step(conditioned, [*self.variables, *variables])
-            self.steps[key, wraps] = compiled
-        return self.steps[key, wraps]
+            compiled = backend.compile_batch_step(conditioned, [*self.variables, *variables])
+            self.steps[place] = compiled
+        return self.steps[place]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +244,8 @@ class Generation:
         """Follow many images, one batch at a time.
 
         All batches have the same size, so that the step is compiled once. The last one may
-        hold images beyond `num_images`.
+        hold images beyond `num_images`, and each one images that only make it divisible among
+        several devices.
 
         Args:
             num_images: Number of images, at least 1.
@@ -258,7 +260,7 @@ class Generation:
         """
         size = min(self.recipe.batch_size, num_images)
         for first in range(0, num_images, size):
-            noise = noise_of(first, size)
+            noise = noise_of(first, backend.divisible(size))
             result = self.run(noise, start=start + first, first=first, callback=callback)
             yield slice(first, min(first + size, num_images)), *result
 

@@ -1,4 +1,4 @@
-"""Several devices: two virtual ones of the processor train the model that one device trains."""
+"""Several devices: two virtual ones of the processor train and generate what one does."""
 
 import csv
 import json
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from kddim import backend, devices
@@ -56,6 +57,90 @@ assert steps == 52 and one.keys() == two_devices.keys()
 scale = lambda name: np.maximum(1.0, np.abs(one[name]))
 print(json.dumps({k: float(np.max(np.abs(one[k] - two_devices[k]) / scale(k))) for k in one}))
 """
+
+# Generates with one and with two devices in one process, and prints the largest differences.
+GENERATION = """
+import json, sys
+import keras, numpy as np
+import kddim
+from kddim.backend import sampling_devices
+from kddim.devices import use_devices
+
+path = sys.argv[1]
+images = np.random.default_rng(0).random((32, 2, 2, 1)).astype("float32")
+images = 0.45 + 0.1 * images.repeat(4, axis=1).repeat(4, axis=2)
+labels = np.arange(32) % 3
+
+def make():
+    keras.utils.set_random_seed(0)
+    model = kddim.DiffusionModel(8, (4, 8), 1, channels=1, num_classes=3, seed=0, ema=0.5)
+    model.normalizer.adapt(images)
+    model.compile()
+    model.fit(images, labels, epochs=5, batch_size=8, verbose=0)
+    model.save(path)
+
+def generate(count, model=None):
+    with use_devices(count):
+        assert sampling_devices() == count
+        model = model or keras.saving.load_model(path)
+        steps = []
+        watch = lambda step, noisy, pred: steps.append(keras.ops.convert_to_numpy(pred)[:5])
+        guided = {"labels": [0, 1, 2, 0, 1, 2], "guidance_scale": 2.0}
+        mask = np.repeat([[0.0, 1.0]], 8, axis=0).repeat(4, axis=1)
+        found = {
+            "last batch smaller": model.generate(10, 3, seed=0, batch_size=4),
+            "odd batches": model.generate(10, 3, "ddpm", seed=0, batch_size=5),
+            "a single image": model.generate(1, 3, seed=0),
+            "with a state": model.generate(4, 4, "ipndm", seed=0),
+            "guided": model.generate(6, 3, seed=0, guidance_interval=(0.2, 5.0), **guided),
+            "by a weaker model": model.generate(4, 3, guide=weaker(), labels=1, guidance_scale=2.0, seed=0),
+            "inpainted": model.inpaint(images[:4], mask, diffusion_steps=3, seed=0),
+            "encoded": model.encode(images[:6], 3),
+            "log-likelihood": model.log_likelihood(images[:4], 3),
+            "one batch": np.asarray(model.reverse_diffusion(kddim.latents.initial_noise(4, (8, 8, 1), 0), 3)),
+        }
+        model.generate(5, 3, seed=0, callback=watch)
+        return found | {"of a callback": np.stack(steps)}
+
+weaker = lambda: keras.saving.load_model(path)
+with use_devices(2):  # before the framework starts
+    pass
+make()
+one, two_devices, outside = generate(1), generate(2), generate(2, weaker())
+scale = {k: np.maximum(1.0, np.abs(one[k])) for k in one}
+print(json.dumps({f"{k}, {w}": float(np.max(np.abs(one[k] - found[k]) / scale[k])) for k in one
+                  for w, found in (("loaded in the block", two_devices), ("outside", outside))}))
+assert 0.1 < ((one["odd batches"] > 0) & (one["odd batches"] < 1)).mean()  # not only black and white
+"""
+# Shows which device of TensorFlow computes how many images, and that XLA may compile the parts.
+PARTS = """
+import json
+import numpy as np
+import kddim
+from kddim import backend
+from kddim.devices import use_devices
+
+numbers = []
+
+class Watched(kddim.DiffusionModel):
+    def denoise(self, noisy_images, *args, **options):
+        numbers.append(noisy_images.shape[0])
+        return super().denoise(noisy_images, *args, **options)
+
+def images_of(make):
+    model = make(8, (4, 8), 1, channels=1, seed=0)
+    model.normalizer.adapt(np.random.default_rng(0).random((8, 8, 8, 1)).astype("float32"))
+    images = model.generate(4, 2, "ddpm", seed=0)
+    return images, next(iter(model.sampling_denoiser().steps.values()))
+
+with use_devices(2):
+    plain, step = images_of(Watched)
+    backend._has_gpu = lambda: True  # steps are compiled by XLA
+    compiled, _ = images_of(kddim.DiffusionModel)
+graph = step._list_all_concrete_functions()[0].graph
+calls = sorted(op.device[-5:] for op in graph.get_operations() if "Call" in op.type)
+print(json.dumps([numbers, calls, float(np.abs(plain - compiled).max())]))
+"""
 # Trains several models one after the other, on several sets of devices.
 ONE_AFTER_THE_OTHER = """
 import keras, numpy as np
@@ -78,8 +163,8 @@ for count, widths in ((2, (4, 8)), (2, (8, 12)), (3, (4, 4)), (2, (4, 8))):
 COMMAND = "import sys; from kddim.cli import main; main(sys.argv[1:])"
 
 
-def run(name, program, *arguments):
-    environment = os.environ | {"KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu"}
+def run(name, program, *arguments, **variables):
+    environment = os.environ | {"KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu"} | variables
     process = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env=environment,
@@ -125,6 +210,57 @@ def test_the_command_trains_and_resumes_on_two_devices(name, tmp_path):
     for before, after in zip(one, two_devices):
         for column in ("loss", "val_loss", "i_loss", "gradient_norm", "ema_distance"):
             assert float(after[column]) == pytest.approx(float(before[column]), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+def test_two_devices_generate_the_images_of_one(name, tmp_path):
+    """Samplers, labels, guidance, inpainting, encoding and likelihood, to the last bits."""
+    found = json.loads(run(name, GENERATION, tmp_path / "model.keras").splitlines()[-1])
+    assert len(found) == 22
+    assert max(found.values()) < TOLERANCE, sorted(found.items(), key=lambda pair: -pair[1])[:5]
+
+
+def test_each_device_of_tensorflow_computes_its_part():
+    numbers, devices_of_parts, difference = json.loads(run("tensorflow", PARTS).splitlines()[-1])
+    assert set(numbers) == {2}  # images, in each trace of the step
+    assert devices_of_parts == ["CPU:0", "CPU:1"]
+    assert difference < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+def test_the_commands_generate_and_evaluate_on_two_devices(name, tmp_path):
+    """Also on a host of a cluster, whose other hosts have nothing to do with it."""
+    model = str(tmp_path / "run")
+    words = "train digits --widths 4,8 --steps-per-epoch 20 --epochs 1 --kid-encoder none --output"
+    run(name, COMMAND, *words.split(), model)
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    task = {"type": "worker", "index": 1}
+    variables = {
+        "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": ",".join(cluster["worker"]),
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+        "KERAS_DISTRIBUTION_PROCESS_ID": "1",
+    }
+    images, scores = [], []
+    for count in ("1", "2"):
+        more = ["--devices", count, "--diffusion-steps", "5", "-n", "30"]
+        sample, score = (str(tmp_path / f"{count}.{ending}") for ending in ("npz", "json"))
+        command = ["generate", model, "--sampler", "ddpm", "--batch-size", "20", "-o", sample]
+        run(name, COMMAND, *command, *more, **variables)
+        command = ["evaluate", model, "digits", "--encoder", "random_conv", "--no-cache"]
+        run(name, COMMAND, *command, "-o", score, *more, **variables)
+        images.append(np.load(sample)["images"].astype("int32"))
+        scores.append(json.loads((tmp_path / f"{count}.json").read_text()))
+    assert images[0].shape == (30, 8, 8, 1)
+    assert images[0].std() > 1.0
+    assert np.abs(images[0] - images[1]).max() <= 1  # a value that rounding may move to the next
+    assert scores[0]["kid"] == pytest.approx(scores[1]["kid"], abs=TOLERANCE)
+
+
+def test_batches_become_divisible(monkeypatch):
+    monkeypatch.setattr(backend, "sampling_devices", lambda: 4)
+    assert [backend.divisible(number) for number in (1, 3, 4, 5, 64)] == [1, 3, 4, 8, 64]
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(None, None), ("all", "all"), (2, 2), ("3", 3)])

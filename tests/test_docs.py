@@ -154,6 +154,49 @@ def test_the_code_about_control_runs(tmp_path):
     assert "(4, 8, 8, 1) (4, 8, 8, 1) (4,)" in printed
 
 
+def test_the_code_about_scaling_runs_on_two_devices(tmp_path):
+    """Each function, with a small network and few images in place of the large ones."""
+    code = "\n".join(code_of(ROOT / "docs" / "scaling.md"))
+    for large, small in (
+        ("TrainingConfig(source)", "TrainingConfig(source, widths=(4, 8), epochs=1, limit=100)"),
+        ("DiffusionModel(64)", "DiffusionModel(8, (4, 8), 1, channels=1)"),
+        ("epochs=50", "epochs=1"),
+        ("generate(1000, batch_size=256", "generate(10, 2, batch_size=4"),
+        ("num_images=50_000", "num_images=16, diffusion_steps=2"),
+    ):
+        assert code.count(large) == 1
+        code = code.replace(large, small)
+    check = """
+import keras, numpy
+with use_devices(2):  # before the framework starts: then there are two devices
+    pass
+images = numpy.random.default_rng(0).random((64, 8, 8, 1)).astype("float32")
+fit_on_all(images).save("fitted.keras")
+train_on_all("digits", "run")
+for path in ("run", "fitted.keras"):
+    print(generate_on_all(path).shape)
+second_eighth(load_model("run"), "samples")
+"""
+    printed = run_offline(code + check, tmp_path)
+    assert printed.count("(10, 8, 8, 1)") == 2
+    assert (tmp_path / ".samples.shards").is_dir()
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_variables_about_several_hosts_are_read(backend, index, monkeypatch):
+    from kddim import hosts
+
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    lines = re.findall(r"^    export (.*)$", text, re.M)
+    assert len(lines) == 4
+    for name, _, value in (shlex.split(line)[0].partition("=") for line in lines):
+        if name == "KERAS_DISTRIBUTION_PROCESS_ID":
+            value = str(index)
+        monkeypatch.setenv(name, value.replace('"index": 0', f'"index": {index}'))
+    assert hosts.described(backend) == hosts.Place(index, 2)
+
+
 @pytest.mark.parametrize("page", ["scaling.md", "data.md"])
 def test_the_commands_of_a_page_are_commands(page):
     """Names and values of options, as the command line reads them before it runs a verb."""

@@ -21,6 +21,7 @@ from kddim.cli.values import negate
 @shared.OVERWRITE
 @shared.sampler_options
 @shared.model_runtime
+@shared.divides_batches
 def evaluate(model, dtype, output, overwrite, neighbours, **options):
     """Measure the quality of MODEL's images against real images of SOURCE.
 

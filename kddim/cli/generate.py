@@ -19,6 +19,7 @@ from kddim.cli.values import parse_shard
 @click.option("--shard", callback=parse_shard, metavar="I/N", help="Generate one of N equal parts of the images. The N commands write to the same output, at once or one after the other, and the last one completes it.")  # fmt: skip
 @shared.sampler_options
 @shared.model_runtime
+@shared.divides_batches
 def generate(output, overwrite, animate, shard, **options):
     """Generate images with MODEL.
 
@@ -37,6 +38,7 @@ def generate(output, overwrite, animate, shard, **options):
       kddim generate runs/digits --animate --output digits.gif
       kddim generate runs/labelled --label rose,sunflower --guidance-scale 2
       kddim generate runs/digits -n 50000 --shard 2/8 --output samples.npz
+      kddim generate runs/digits -n 1000 --batch-size 256 --devices all --output samples
     """
     from kddim.experiments import Animation, Generation, GenerationShard
     from kddim.experiments.image_files import check_images_output

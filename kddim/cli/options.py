@@ -4,6 +4,7 @@ Names in help texts come from `kddim.names`, which is read without starting Kera
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,13 @@ import click
 
 from kddim import settings
 from kddim.cli.runtime import interactive, starts_keras
-from kddim.cli.values import negate, parse_integers, parse_interval, parse_words
+from kddim.cli.values import (
+    negate,
+    parse_devices,
+    parse_integers,
+    parse_interval,
+    parse_words,
+)
 from kddim.names import ENCODERS, SAMPLERS, SCHEDULES, join_names
 
 DTYPES = click.Choice(settings.DTYPES)
@@ -59,6 +66,20 @@ def metric_option(default: str) -> Callable:
 def steps_option(default: str) -> Callable:
     """Return the option `--steps`."""
     return click.option("--steps", default=default, callback=parse_integers, help="Numbers of diffusion steps, separated by commas.")  # fmt: skip
+
+
+def divides_batches(function: Callable) -> Callable:
+    """Add `--devices` to a verb that generates, and divide its batches among them."""
+
+    @click.option("--devices", callback=parse_devices, metavar="N|all", help="Divide each batch among N devices of this machine, such as GPUs, or among all. The images are those of one device, up to rounding.  [default: one]")  # fmt: skip
+    @functools.wraps(function)
+    def divided(*args: Any, devices: int | str | None, **kwargs: Any) -> Any:
+        from kddim.devices import use_devices
+
+        with use_devices(devices, several_hosts=False):
+            return function(*args, **kwargs)
+
+    return divided
 
 
 # fmt: off
