@@ -22,6 +22,8 @@ from kddim.recipe import Recipe
 
 log = logging.getLogger("kddim")
 
+LEAST_IMAGES = 4  # two halves of which each has a spread
+
 
 def evaluate(
     model: DiffusionModel,
@@ -84,29 +86,22 @@ def evaluate(
     recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size, *guidance)
     recipe = recipe.for_model(model)
     metrics = check_metrics(metrics)
-    if num_images is not None and num_images < 4:
-        raise ValueError(f"Expected num_images of at least 4. Received: {num_images}")
-    if num_images is not None:
-        check_count("num_images", num_images, most=MOST_IMAGES)
+    number = _number_of(num_images, options.get("protocol"))
     options |= {"batch_size": batch_size, "verbose": verbose}
-    number = num_images or estimators.get(options.get("protocol") or "unbiased").num_images
     real = RealParts(source, model.image_shape, number, options, labelled=labels)
     known = real_labels(real, model) if labels else None
-    wanted = None if known is None else np.resize(known, number)
-    conditions_of(model, recipe, number, wanted, guide)  # raises before anything is computed
-    if neighbours is not None and real.images is None:
-        raise ValueError(
-            "Expected a source with a training part, to look for neighbours in. Received: "
-            "reference statistics. Give the images themselves."
-        )
+    # These raise before anything is computed.
+    conditions_of(model, recipe, number, labels_in_shares(known, number), guide)
+    _check_neighbours(neighbours, real)
     reference = real.reference
     kept: list[np.ndarray] = []
     count = num_images or reference.estimator.num_images
-    wanted = None if known is None else np.resize(known, count)
+    wanted = labels_in_shares(known, count)
     images = GeneratedImages(model, count, recipe, wanted, guide)
     generated = images.features(reference.encoder, verbose, None if neighbours is None else kept)
     log.info("comparing the features: %s", ", ".join(metrics))
     result = reference.report(generated, metrics)
+    result["protocol"] |= recipe.describe(model.schedule)
     if floor:
         use_cache = real.encoding.use_cache
         result["floor"] = floor_of(reference, real.opposite(), metrics, use_cache=use_cache)
@@ -115,11 +110,34 @@ def evaluate(
     if known is not None and wanted is not None and real.images is not None:
         pair, names = (known, wanted), real.images.class_names
         result["classes"] = class_scores(reference, generated, pair, names, metrics)
-    result["protocol"] |= recipe.describe(model.schedule)
-    if labels:
         result["protocol"]["labels"] = "those of the real images"
     # Remarks and protocol come last, as they are printed.
     return result | {key: result.pop(key) for key in ("remarks", "protocol")}
+
+
+def _number_of(num_images: int | None, protocol: str | None) -> int:
+    """Return the number of images to ask for, before the reference is there."""
+    if num_images is None:
+        return estimators.get(protocol or "unbiased").num_images
+    return check_count("num_images", num_images, LEAST_IMAGES, MOST_IMAGES)
+
+
+def _check_neighbours(neighbours: str | os.PathLike | None, real: RealParts) -> None:
+    if neighbours is not None and real.images is None:
+        raise ValueError(
+            "Expected a source with a training part, to look for neighbours in. Received: "
+            "reference statistics. Give the images themselves."
+        )
+
+
+def labels_in_shares(known: np.ndarray | None, number: int) -> np.ndarray | None:
+    """Return labels of which each class has the share that it has among known labels.
+
+    Args:
+        known: Labels of real images, int32 `(n,)`. None stands for no labels.
+        number: Number of labels to return: the known ones in their order, again and again.
+    """
+    return None if known is None else np.resize(known, number)
 
 
 def real_labels(real: RealParts, model: DiffusionModel) -> np.ndarray:
