@@ -90,6 +90,7 @@ class ProgressiveDistillation(keras.layers.Layer):
         steps = self._steps()
 
         def draw(number: Any) -> tuple[Any, Any]:
+            """Draw noises, and times at which steps of the student begin."""
             noises = keras.random.normal((number, *images.shape[1:]), seed=seed_generator)
             step = ops.floor(keras.random.uniform((number, 1, 1, 1), seed=seed_generator) * steps)
             return noises, 1.0 - ops.minimum(step, steps - 1.0) / steps

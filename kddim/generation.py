@@ -271,6 +271,7 @@ def with_progress_bar(callback: Callable | None, recipe: Recipe, num_images: int
     bar = keras.utils.Progbar(batches * recipe.diffusion_steps, unit_name="step")
 
     def after_step(step: int, noisy_images: Any, pred_images: Any) -> Any:
+        """Move the bar, and call the callback that was given."""
         bar.add(1)
         return callback(step, noisy_images, pred_images) if callback else None
 

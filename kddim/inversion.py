@@ -86,6 +86,7 @@ def pad_batches(array: np.ndarray) -> Callable[[int, int], np.ndarray]:
     """Return the `noise_of` of `Generation.batches` that reads an array, padded with zeros."""
 
     def noise_of(first: int, size: int) -> np.ndarray:
+        """Return rows `first` to `first + size - 1`, zeros beyond the last."""
         batch = array[first : first + size]
         return np.pad(batch, [(0, size - len(batch))] + [(0, 0)] * (array.ndim - 1))
 

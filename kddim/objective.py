@@ -73,6 +73,7 @@ class Regression(Configurable):
         """
 
         def draw(number: Any) -> tuple[Any, Any]:
+            """Draw noises and times for a number of images."""
             noises = keras.random.normal((number, *images.shape[1:]), seed=seed_generator)
             uniform = keras.random.uniform((number, 1, 1, 1), seed=seed_generator)
             return noises, self._times(uniform, schedule)
@@ -102,6 +103,7 @@ class Regression(Configurable):
         """
 
         def draw(number: Any) -> tuple[Any, Any]:
+            """Draw noises, and times at equal distances from a start that moves at each draw."""
             draws = ops.cast(seed_generator.state.value[1], "float32")
             noises = keras.random.normal((number, *images.shape[1:]), seed=seed_generator)
             start = ops.mod(draws * _GOLDEN_RATIO + 0.5, 1.0)

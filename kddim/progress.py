@@ -159,6 +159,7 @@ def show_batches(what: str, total: int, verbose: int) -> Iterator[Callable[[int]
     began = told = 0.0  # end of the first batch, and time of the last line
 
     def advance(count: int) -> None:
+        """Count batches that are done, and show how far the work is."""
         nonlocal first, told, done, began
         now, done = time.perf_counter(), done + count
         if not first:
@@ -187,6 +188,7 @@ def seconds_per_evaluation(model: Any, batch_size: int) -> float:
     times: list[float] = []
 
     def note(step: int, noisy_images: Any, pred_images: Any) -> None:
+        """Note when a step ends."""
         to_numpy(noisy_images[:1])  # waits, because some frameworks compute asynchronously
         times.append(time.perf_counter())
 

@@ -38,6 +38,7 @@ class UniformTimes(TimeDistribution):
     """Uniform diffusion times, as in DDPM and in the keras.io example."""
 
     def times(self, uniform: Any, schedule: Any) -> Any:
+        """Return the uniform numbers themselves."""
         return uniform
 
 
@@ -67,6 +68,7 @@ class LogNormalTimes(TimeDistribution):
             raise ValueError(f"Expected a finite mean and a finite std > 0. Received: {self}")
 
     def times(self, uniform: Any, schedule: Any) -> Any:
+        """Return times whose log noise level is normal within the range of the schedule."""
         low, high = (self._probability(schedule, time) for time in (0.0, 1.0))
         quantile = ops.erfinv(
             ops.clip(2.0 * (low + uniform * (high - low)) - 1.0, -0.999999, 0.999999)

@@ -33,6 +33,7 @@ class ConstantWeighting(Weighting):
     """The same weight for all times, as in DDPM's simple objective."""
 
     def weights(self, noise_rates: Any, signal_rates: Any, loss_type: str) -> Any:
+        """Return ones."""
         return ops.ones_like(noise_rates)
 
 
@@ -50,6 +51,7 @@ class ImageWeighting(Weighting):
         raise NotImplementedError
 
     def weights(self, noise_rates: Any, signal_rates: Any, loss_type: str) -> Any:
+        """Return `image_weights`, converted to the quantity that the loss compares."""
         noise, signal = ops.maximum(noise_rates, 1e-4), ops.maximum(signal_rates, 1e-4)
         to_image = {
             "noise": noise / signal,
@@ -82,6 +84,7 @@ class MinSNR(ImageWeighting):
             raise ValueError(f"Expected gamma > 0. Received: gamma={self.gamma!r}")
 
     def image_weights(self, snr: Any) -> Any:
+        """Return the SNR, at most `gamma`."""
         return ops.minimum(snr, self.gamma)
 
 
@@ -100,6 +103,7 @@ class SigmoidWeighting(ImageWeighting):
     bias: float = 0.0
 
     def image_weights(self, snr: Any) -> Any:
+        """Return the SNR times `sigmoid(bias - log SNR)`."""
         return snr * ops.sigmoid(self.bias - ops.log(snr))
 
 

@@ -38,6 +38,7 @@ class BestModelCallback(EpochCallback):
         self.best_epoch: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Save the model if its figure is the best so far, or if it is due and none is watched."""
         if self.monitor is None:
             finite = math.isfinite((logs or {}).get("loss", 0.0))
             if finite and self.is_due(epoch):

@@ -44,9 +44,11 @@ class EpochCallback(keras.callbacks.Callback):
             setattr(self, name, state[name])
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Forget the offset of the last fit."""
         self._offset = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Start the clock of the epoch, and find the offset in the first one."""
         self.epoch_start = time.perf_counter()
         if self._offset is None:  # zero for a fit that goes on from `initial_epoch`
             self._offset = max(0, self.epochs - epoch)

@@ -37,6 +37,7 @@ class HistoryCallback(EpochCallback):
         self._drawn = 0.0
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Add a row to `history.csv`, and draw the curves if they are old."""
         now = time.perf_counter()
         row = {"epoch": epoch + 1, "seconds": round(now - self.epoch_start, 3)}
         self.rows.append(row | {key: float(value) for key, value in (logs or {}).items()})
@@ -45,6 +46,7 @@ class HistoryCallback(EpochCallback):
             self._draw()
 
     def on_train_end(self, logs: dict | None = None) -> None:
+        """Draw the curves."""
         if self.rows:
             self._draw()
 

@@ -50,6 +50,7 @@ class ImageGridCallback(EpochCallback):
         self.recipe = Recipe(sampler, diffusion_steps, seed=seed)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Save a grid of generated images after the first epoch and after each that is due."""
         number = self.count(epoch)
         if number > 1 and not self.is_due(epoch):
             return

@@ -48,13 +48,16 @@ class TimeLimitCallback(keras.callbacks.Callback):
         return self._earlier + time.monotonic() - self._start
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start the clock."""
         self._start = time.monotonic()
         self._begins.clear()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Note when the epoch begins."""
         self._begins.append(time.monotonic())
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Stop the training if another epoch might exceed the limit."""
         now = time.monotonic()
         begins = [*self._begins, now]
         longest = max(end - begin for begin, end in itertools.pairwise(begins))

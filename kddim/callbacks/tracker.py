@@ -135,6 +135,11 @@ class TrackerCallback(ScalarCallback):
         return {"project": self.project, "config": self.config}
 
     def start(self) -> None:
+        """Begin a run of the tracker.
+
+        Raises:
+            ValueError: If the tracker refuses.
+        """
         try:
             self._run = self._tool.begin(self._module, self)
         except Exception as error:
@@ -144,11 +149,14 @@ class TrackerCallback(ScalarCallback):
         self._first_step = self._tool.first_step(self._run)
 
     def write(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Log scalars, unless the run has those of this step already."""
         if step >= self._first_step:  # a killed process has written the others
             self._run.log(dict(scalars), step=step)
 
     def write_picture(self, step: int, path: Path) -> None:
+        """Log a picture as `samples`."""
         self.write(step, {"samples": self._module.Image(str(path))})
 
     def finish(self) -> None:
+        """End the run."""
         self._run.finish()

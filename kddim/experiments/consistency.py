@@ -46,15 +46,18 @@ class Consistency(Experiment):
         self._set(steps=tuple(sorted(check_several_steps(self.steps))))
 
     def cells(self) -> dict[str, Cell]:
+        """Return one cell per number of steps."""
         return {
             f"{steps} steps": Cell(self.recipe(self.sampler, steps), self.num_images)
             for steps in self.steps
         }
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Return the images of one number of steps."""
         return {"diffusion_steps": cell.recipe.diffusion_steps}, self.generate(cell, callback)
 
     def write(self, ledger: Ledger) -> None:
+        """Write the rows of images, and how much each is like the one of most steps."""
         images = {s: ledger.array(f"{s} steps") for s in self.steps if f"{s} steps" in ledger}
         pictures = {f"S = {steps}": row for steps, row in images.items()}
         plot_rows(pictures, ledger.folder / "consistency.png")

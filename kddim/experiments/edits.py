@@ -84,6 +84,7 @@ class Inpainting(_Edits):
         return super().settings() | {"mask": digest[:32]}
 
     def edit(self, images: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+        """Return pictures with the pixels of the mask invented."""
         return self.model.inpaint(images, self.mask[:1], **options)
 
     def before(self) -> np.ndarray:
@@ -117,4 +118,5 @@ class Variation(_Edits):
         recipe.shortened(check_strength(self.strength), self.model.schedule)
 
     def edit(self, images: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+        """Return pictures that vary those given."""
         return self.model.image_to_image(images, self.strength, **options)

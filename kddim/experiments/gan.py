@@ -34,11 +34,13 @@ def gan_like(model: DiffusionModel, dtype: str, seed: int) -> Callable[[int, Cal
     network = dcgan_of_size(model.image_shape, size, dtype=dtype)
 
     def step(noise):
+        """Return the images of noises, in [0, 1]."""
         return (network(noise, training=False) + 1.0) / 2.0
 
     compiled = backend.compile_step(step, network.variables)
 
     def generate(num_images: int, callback: Callable) -> np.ndarray:
+        """Generate images, and call the callback once as after a step."""
         noise = latents.initial_noise(num_images, (1, 1, LATENT_DIMS), seed)[:, 0, 0]
         images = backend.to_numpy(compiled(ops.convert_to_tensor(noise)))
         callback(0, images, images)

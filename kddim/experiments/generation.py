@@ -209,6 +209,7 @@ class Generation(_Images):
         return cells
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Return one batch of images in 8 bits, or the frames of the animation."""
         if key == FRAMES:
             return self.frames(cell, callback)
         start = cell.options["start"]
@@ -248,12 +249,15 @@ class Animation(_Images):
         self._set(batch_size=self.num_images)
 
     def cells(self) -> dict[str, Cell]:
+        """Return the only cell: the frames."""
         recipe, number = self.recipe(self.sampler, self.diffusion_steps), self.num_images
         return {FRAMES: Cell(recipe, number, self.conditions(slice(number), number))}
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Return the frames."""
         return self.frames(cell, callback)
 
     def write(self, ledger: Ledger) -> None:
+        """Write the animations."""
         for name in self.products.values():
             save_animation(ledger.folder / name, list(ledger.array(FRAMES)))

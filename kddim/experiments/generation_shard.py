@@ -92,6 +92,7 @@ class GenerationShard(Generation):
         }
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Return those images of a batch that belong to the shard."""
         result, array = super().compute(key, cell, callback)
         if key == FRAMES or array is None:
             return result, array

@@ -86,6 +86,7 @@ class GuidanceSweep(Experiment):
         return super().settings() | found
 
     def cells(self) -> dict[str, Cell]:
+        """Return one cell per scale of guidance."""
         recipe = self.recipe(self.sampler, self.diffusion_steps)
         found = {}
         for scale in self.scales:
@@ -96,6 +97,7 @@ class GuidanceSweep(Experiment):
         return found
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Generate images, and return their scores."""
         images = self.generate(cell, callback)
         scores = self.reference.score(images, self.metrics, self.batch_size)
         kept = {name for pair in COLUMNS.items() for name in pair}

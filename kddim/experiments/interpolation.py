@@ -75,6 +75,7 @@ class Interpolation(Experiment):
         return {key: Cell(recipe, len(n), {"initial_noise": n}) for key, n in noises.items()}
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Return the images of one strip or of the grid."""
         return {"images": cell.num_images}, self.generate(cell, callback)
 
     def write(self, ledger: Ledger) -> None:

@@ -56,6 +56,7 @@ class Reconstruction(Experiment):
         samplers.inverse_of(self.sampler)
 
     def settings(self) -> dict[str, Any]:
+        """Return the settings, with the images that are reconstructed."""
         return super().settings() | {
             "images": f"{len(self.images)}, {self.source}",
             "mean pixel": float(self.images.mean(dtype="float64")),
@@ -63,6 +64,7 @@ class Reconstruction(Experiment):
         }
 
     def cells(self) -> dict[str, Cell]:
+        """Return one cell per number of steps."""
         return {
             f"{steps} steps": Cell(self.recipe(self.sampler, steps), len(self.images), passes=2)
             for steps in self.steps

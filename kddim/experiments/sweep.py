@@ -95,12 +95,14 @@ class Sweep(Experiment):
             )
 
     def settings(self) -> dict[str, Any]:
+        """Return the settings, with the protocol of the scores and what the seconds depend on."""
         # Seconds depend on the backend and the batch size.
         cost = {"backend": keras.backend.backend(), "batch_size": self.batch_size}
         protocol = self.reference.protocol(self.num_images, self.metrics)
         return super().settings() | protocol | cost
 
     def cells(self) -> dict[str, Cell]:
+        """Return one cell per sampler and number of steps."""
         return {
             self._key(name, steps): Cell(self.recipe(sampler, steps), self.num_images)
             for (name, sampler), steps in itertools.product(self.samplers.items(), self.steps)
@@ -137,6 +139,7 @@ class Sweep(Experiment):
         ]
 
     def write(self, ledger: Ledger) -> None:
+        """Write the table as CSV and as Markdown, and the plot."""
         rows = self.rows(ledger)
         write_csv(ledger.folder / "sweep.csv", rows)
         protocol = [f"- {k.replace('_', ' ')}: {v}" for k, v in ledger.settings.items()]

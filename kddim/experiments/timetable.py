@@ -151,6 +151,7 @@ class Timetable(Experiment):
         return self.reference.protocol(kid_images, ("kid",))
 
     def cells(self) -> dict[str, Cell]:
+        """Return one cell per way of sampling and precision."""
         found: dict[str, Cell] = {}
         for dtype in self.dtypes:
             for name, model, recipe in self._ways():
@@ -245,6 +246,7 @@ class Timetable(Experiment):
         return [row | {"times_as_fast": rows[0]["seconds"] / row["seconds"]} for row in rows]
 
     def write(self, ledger: Ledger) -> None:
+        """Write the table as CSV and as Markdown."""
         rows = self.rows(ledger)
         write_csv(ledger.folder / "timetable.csv", rows)
         settings = ledger.settings | self._protocol(self.num_images)

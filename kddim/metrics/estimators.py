@@ -157,12 +157,14 @@ class Unbiased(Estimator):
 
     @functools.cached_property
     def kid(self) -> float:  # type: ignore[override]
+        """KID over all images. NaN if there are fewer than two of either kind."""
         if self._kept < 2:
             return float("nan")
         return polynomial_mmd(self.real.features, self.generated.features, **self.kernel)
 
     @functools.cached_property
     def kid_with_error(self) -> tuple[float, float]:  # type: ignore[override]
+        """KID and its standard error."""
         return mmd_with_error(self.real.features, self.generated.features)
 
 
@@ -176,6 +178,7 @@ class Standard(Estimator):
 
     @classmethod
     def subset_size(cls, smaller: int) -> int:
+        """Return 1,000, or half of a smaller number of images."""
         return SUBSET_SIZE if smaller >= SUBSET_SIZE else smaller // 2
 
     @property
@@ -203,6 +206,7 @@ class Example(Estimator):
 
     @functools.cached_property
     def kid_parts(self) -> tuple[float, float]:
+        """Mean and standard deviation of the KIDs of the batches."""
         pairs = zip(self._batches(self.real), self._batches(self.generated))
         values = [polynomial_mmd(real, generated, **self.kernel) for real, generated in pairs]
         return (float(np.mean(values)), float(np.std(values))) if values else (float("nan"),) * 2
@@ -217,6 +221,7 @@ class Example(Estimator):
 
     @classmethod
     def describe_parts(cls, smaller: int) -> str:
+        """Return the number and the size of the batches, in words."""
         size = min(BATCH, smaller)
         return f"{smaller // size} batches of {size}"
 

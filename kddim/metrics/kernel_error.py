@@ -49,6 +49,7 @@ def mmd_with_error(
     between = _sums(*parts)
 
     def estimate(kept: np.ndarray) -> float:
+        """Return the unbiased estimate from the groups with the given indices."""
         n, m = counts[:, kept].sum(1)
         square = np.ix_(kept, kept)
         means = [sums[square].sum() / (k * (k - 1.0)) for sums, k in zip(within, (n, m))]

@@ -110,6 +110,7 @@ def residual_unet(
     numbers = itertools.count()
 
     def block(x: Any, level: int) -> Any:
+        """Add a residual block of a level, and attention if the level has it."""
         x = residual_block(x, widths[level], normalization, vectors)
         if level not in attention_levels:
             return x

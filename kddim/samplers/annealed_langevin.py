@@ -55,6 +55,7 @@ class AnnealedLangevin(Sampler):
 
     @property
     def calls_per_step(self) -> int:
+        """Number of network calls per step: one per Langevin step."""
         return self.langevin_steps
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:

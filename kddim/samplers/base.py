@@ -259,6 +259,7 @@ class Sampler(registry.Configurable, abc.ABC):
         """Return `denoise` for scalar rates, with clipped predictions of the images' type."""
 
         def wrapped(noisy_images, noise_rate, signal_rate):
+            """Denoise with scalar rates. The predictions fit each other after clipping, too."""
             number = 1 if getattr(denoise, "shares_rates", False) else noisy_images.shape[0]
             shape = (number,) + (1,) * (len(noisy_images.shape) - 1)
             rates = (ops.broadcast_to(rate, shape) for rate in (noise_rate, signal_rate))

@@ -51,6 +51,7 @@ class Ancestral(Sampler):
         }
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
+        """Compute one step, with fresh noise if there is any."""
         c = coefficients
         pred_noises, pred_images = denoise(noisy_images, c["noise_rate"], c["signal_rate"])
         next_noisy_images = (
@@ -91,4 +92,5 @@ class DDIM(Ancestral):
 
     @property
     def stochastic(self) -> bool:
+        """True if steps add fresh noise."""
         return self.eta > 0.0

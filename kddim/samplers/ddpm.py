@@ -46,6 +46,7 @@ class DDPM(Ancestral):
         check_choice("variance", self.variance, ("small", "large"))
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:
+        """Return the coefficients of the ancestral step, with the chosen variance."""
         coefficients = super().coefficients(rates)
         if self.variance == "large":
             ratio = np.clip(rates.signal / rates.next_signal, 0.0, 1.0)

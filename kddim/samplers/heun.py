@@ -57,6 +57,7 @@ class Heun(Sampler):
     host_options = ("times", "alpha", "variable")
 
     def num_evaluations(self, diffusion_steps: int) -> int:
+        """Return the number of network calls: two per step."""
         return 2 * super().num_evaluations(diffusion_steps)
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:

@@ -41,6 +41,7 @@ class DDIMInverse(Sampler):
     host_options = ("times",)
 
     def rates(self, schedule: Schedule, diffusion_steps: int) -> Rates:
+        """Return the rates of the grid, from clean to noisy."""
         forward = super().rates(schedule, diffusion_steps)
         noise = np.append(forward.noise, forward.next_noise[-1:])[::-1]
         signal = np.append(forward.signal, forward.next_signal[-1:])[::-1]
@@ -56,6 +57,7 @@ class DDIMInverse(Sampler):
         }
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
+        """Compute one step towards noise."""
         c = coefficients
         pred_noises, _ = denoise(noisy_images, c["asked_noise_rate"], c["asked_signal_rate"])
         pred_images = (noisy_images - c["noise_rate"] * pred_noises) / c["signal_rate"]

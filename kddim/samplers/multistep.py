@@ -78,6 +78,7 @@ class Multistep(Sampler):
         return rates.by_name | {f"weight_{age}": weights[:, age] for age in range(self.order)}
 
     def initial_state(self, initial_noise: Any) -> tuple:
+        """Return zeros in place of the predictions before the first step."""
         return tuple(ops.zeros_like(initial_noise) for _ in range(self.order - 1))
 
     def step(self, denoise, noisy_images, state, coefficients, noises):

@@ -57,6 +57,7 @@ class PredictorCorrector(Ancestral):
 
     @property
     def calls_per_step(self) -> int:
+        """Number of network calls per step: those of the corrector, and one more."""
         return self.corrector_steps + 1
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:

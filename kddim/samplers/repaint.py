@@ -52,6 +52,7 @@ class RePaint(Ancestral):
 
     @property
     def calls_per_step(self) -> int:
+        """Number of network calls per step: one per repetition."""
         return self.resamplings
 
     def coefficients(self, rates: Rates) -> dict[str, np.ndarray]:

@@ -35,10 +35,20 @@ class Tuned(Sampler):
         return known[diffusion_steps]
 
     def coefficients(self, rates):
+        """Raise: this sampler stands for another one.
+
+        Raises:
+            ValueError: Always.
+        """
         raise ValueError(
             "Expected a sampler with steps of its own. Received: 'tuned', which stands for the "
             "sampler of a model. Use `model.tuned_samplers`."
         )
 
     def step(self, denoise, noisy_images, state, coefficients, noises):
+        """Raise: this sampler has no steps.
+
+        Raises:
+            NotImplementedError: Always.
+        """
         raise NotImplementedError("`coefficients` refuses")

@@ -46,6 +46,7 @@ class CosineSchedule(Schedule):
         return xp.sin(angles), xp.cos(angles)
 
     def log_snr(self, diffusion_times: Any) -> Any:
+        """Return the log-SNR at diffusion times: that of the angle between the two ends."""
         xp = array_module(diffusion_times)
         noise_rates, signal_rates = self(diffusion_times)
         with np.errstate(divide="ignore"):
@@ -53,6 +54,7 @@ class CosineSchedule(Schedule):
             return 2.0 * (xp.log(xp.maximum(signal_rates, 0.0)) - xp.log(noise_rates))
 
     def time_at_log_snr(self, log_snr: Any) -> Any:
+        """Return the diffusion times of log-SNRs, from their angles."""
         xp = array_module(log_snr)
         start, end = self._angles
         with np.errstate(over="ignore"):

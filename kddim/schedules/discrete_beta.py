@@ -45,6 +45,7 @@ class DiscreteBetaSchedule(Schedule):
         return (-xp.expm1(log_alpha_bars)) ** 0.5, xp.exp(0.5 * log_alpha_bars)
 
     def log_snr(self, diffusion_times: Any) -> Any:
+        """Return the log-SNR at diffusion times, interpolated in the table of `log(alpha_bar)`."""
         xp = array_module(diffusion_times)
         log_alpha_bars = self._log_alpha_bar(diffusion_times)
         with np.errstate(divide="ignore"):
@@ -60,6 +61,7 @@ class DiscreteBetaSchedule(Schedule):
         return xp.reshape(_invert(xp, xp.reshape(decay, (-1,)), table), xp.shape(log_snr))
 
     def training_times(self, uniform: Any) -> Any:
+        """Return the times of the timesteps that hold uniform numbers."""
         xp = array_module(uniform)
         return (xp.floor(uniform * self.num_timesteps) + 1.0) / self.num_timesteps
 

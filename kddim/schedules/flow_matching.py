@@ -26,11 +26,13 @@ class FlowMatchingSchedule(Schedule):
     """
 
     def log_snr(self, diffusion_times: Any) -> Any:
+        """Return `2 * log((1 - t) / t)`."""
         xp, t = array_module(diffusion_times), diffusion_times
         with np.errstate(divide="ignore"):
             return 2.0 * (xp.log1p(-t) - xp.log(t))
 
     def time_at_log_snr(self, log_snr: Any) -> Any:
+        """Return `sigmoid(-log_snr / 2)`."""
         xp = array_module(log_snr)
         return 0.5 - 0.5 * xp.tanh(0.25 * log_snr)
 

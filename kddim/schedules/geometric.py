@@ -40,9 +40,11 @@ class GeometricSchedule(Schedule):
         self._expect(valid, "finite 0 < sigma_min < sigma_max")
 
     def log_snr(self, diffusion_times: Any) -> Any:
+        """Return the log-SNR, which falls evenly with time."""
         start, end = np.log(self.sigma_min), np.log(self.sigma_max)
         return -2.0 * (float(start) + diffusion_times * float(end - start))
 
     def time_at_log_snr(self, log_snr: Any) -> Any:
+        """Return the diffusion times of log-SNRs."""
         start, end = float(np.log(self.sigma_min)), float(np.log(self.sigma_max))
         return (-0.5 * log_snr - start) / (end - start)

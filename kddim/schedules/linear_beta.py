@@ -35,4 +35,5 @@ class LinearBetaSchedule(DiscreteBetaSchedule):
         self._expect(valid, "num_timesteps >= 2 and 0 < beta_start <= beta_end < 1")
 
     def betas(self) -> np.ndarray:
+        """Return betas at equal distances, `(num_timesteps,)`."""
         return np.linspace(self.beta_start, self.beta_end, self.num_timesteps)

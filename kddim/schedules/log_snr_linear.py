@@ -34,7 +34,9 @@ class LogSNRLinearSchedule(Schedule):
         self._expect(valid, "finite end_log_snr < start_log_snr")
 
     def log_snr(self, diffusion_times: Any) -> Any:
+        """Return the log-SNR, which falls evenly with time."""
         return self.start_log_snr + diffusion_times * (self.end_log_snr - self.start_log_snr)
 
     def time_at_log_snr(self, log_snr: Any) -> Any:
+        """Return the diffusion times of log-SNRs."""
         return (log_snr - self.start_log_snr) / (self.end_log_snr - self.start_log_snr)

@@ -41,6 +41,7 @@ class NicholDhariwalSchedule(DiscreteBetaSchedule):
         self._expect(self.num_timesteps >= 2 and in_range, wanted)
 
     def betas(self) -> np.ndarray:
+        """Return the betas of a squared cosine, at most `max_beta`, `(num_timesteps,)`."""
         times = np.linspace(0.0, 1.0, self.num_timesteps + 1)
         f = np.cos(0.5 * np.pi * (times + self.offset) / (1.0 + self.offset)) ** 2
         return np.minimum(1.0 - f[1:] / f[:-1], self.max_beta)

@@ -99,6 +99,7 @@ class Search:
         else:
 
             def measure(path: Path) -> tuple[float, Sampler]:
+                """Return the error of a path of times, and the sampler with these times."""
                 placed = dataclasses.replace(sampler, times=self._times(path))
                 return self._error(placed, steps, slice(self.half)), placed
 

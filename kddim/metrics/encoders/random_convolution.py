@@ -65,6 +65,7 @@ def random_conv_encoder(image_size: int | None, weights: Any, antialias: bool) -
 
     @functools.cache
     def network(channels):
+        """Return the encoder of images with so many channels."""
         return from_model(random_conv(channels), "random_conv")
 
     return Encoder(

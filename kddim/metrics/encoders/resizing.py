@@ -87,6 +87,7 @@ class Resize(keras.layers.Layer):
         self.size, self.method = size, method
 
     def call(self, images: Any) -> Any:
+        """Return images `(batch, size, size, channels)`."""
         _, height, width, _ = images.shape
         rows = resize_matrix(height, self.size, self.method)
         columns = resize_matrix(width, self.size, self.method)
@@ -94,7 +95,9 @@ class Resize(keras.layers.Layer):
         return ops.einsum("qw,bpwc->bpqc", ops.cast(columns, images.dtype), images)
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
+        """Return the shape of the resized images."""
         return (input_shape[0], self.size, self.size, input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "size": self.size, "method": self.method}

@@ -96,6 +96,7 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
     shape = (rows, columns, first.shape[2], second.shape[3])
 
     def compute(f: Any, s: Any) -> Any:
+        """Return the filters of both kernels in one array."""
         return ops.reshape(ops.einsum("abim,rcmo->arbcio", f, s), shape)
 
     return Kernel(shape, compute, first, second)

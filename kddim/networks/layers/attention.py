@@ -38,6 +38,7 @@ class SpatialAttention(keras.layers.Layer):
         self.num_heads = int(num_heads)
 
     def build(self, input_shape):
+        """Check that the heads divide the channels."""
         channels = input_shape[0][-1]
         if channels % self.num_heads:
             raise ValueError(
@@ -46,6 +47,7 @@ class SpatialAttention(keras.layers.Layer):
             )
 
     def call(self, inputs):
+        """Return the values that each pixel attends to."""
         _, height, width, channels = inputs[0].shape
         heads = (-1, height * width, self.num_heads, channels // self.num_heads)
         queries, keys, values = (ops.reshape(x, heads) for x in inputs)
@@ -55,7 +57,9 @@ class SpatialAttention(keras.layers.Layer):
         return ops.reshape(attended, (-1, height, width, channels))
 
     def compute_output_shape(self, input_shape):
+        """Return the shape of the queries."""
         return tuple(input_shape[0])
 
     def get_config(self):
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "num_heads": self.num_heads}

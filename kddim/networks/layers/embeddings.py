@@ -37,6 +37,7 @@ class LabelEmbedding(keras.layers.Layer):
         self.dims = check_count("dims", dims, 1, MOST_DIMS)
 
     def build(self, input_shape):
+        """Create the vectors."""
         self.vectors = self.add_weight(
             name="vectors",
             shape=(self.num_classes + 1, self.dims),
@@ -44,14 +45,17 @@ class LabelEmbedding(keras.layers.Layer):
         )
 
     def call(self, labels):
+        """Return the vector of each label."""
         rows = ops.where(labels < 0, self.num_classes, labels)
         chosen = ops.one_hot(rows, self.num_classes + 1, dtype=self.compute_dtype)
         return ops.matmul(chosen, self.vectors)[:, None, None, :]
 
     def compute_output_shape(self, input_shape):
+        """Return the shape of the vectors."""
         return (*input_shape, 1, 1, self.dims)
 
     def get_config(self):
+        """Return the arguments of the constructor."""
         return super().get_config() | {"num_classes": self.num_classes, "dims": self.dims}
 
 
@@ -90,11 +94,14 @@ class SinusoidalEmbedding(keras.layers.Layer):
         self._angular_speeds = np.float32(2.0 * np.pi) * frequencies
 
     def call(self, inputs):
+        """Return the sines and the cosines of each number."""
         angles = ops.convert_to_tensor(self._angular_speeds) * inputs
         return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
     def compute_output_shape(self, input_shape):
+        """Return the shape of the embeddings."""
         return (*input_shape[:-1], self.dims)
 
     def get_config(self):
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "dims": self.dims, "max_frequency": self.max_frequency}

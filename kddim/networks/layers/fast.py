@@ -19,6 +19,7 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs):
+        """Return the convolution of images, with bias and activation."""
         if self.activation is not keras.activations.silu or not is_plain(self):
             return super().call(inputs)
         outputs = self.convolution_op(inputs, self.kernel)
@@ -56,6 +57,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
+        """Return normalised images, and move the averages in training."""
         if backend.in_replica() and not self.synchronized:
             self.synchronized: bool = True  # not for good: files for other frameworks
             try:
@@ -85,6 +87,7 @@ class UpSampling2D(keras.layers.UpSampling2D):
     """
 
     def call(self, inputs):
+        """Return the larger images."""
         if self.interpolation == "bilinear" and self.data_format == "channels_last":
             return backend.upsample(inputs, self.size)
         return super().call(inputs)

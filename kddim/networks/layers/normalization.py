@@ -69,6 +69,7 @@ class ImageNormalization(keras.layers.Normalization):
         )
 
     def call(self, inputs):
+        """Return normalised images in float32."""
         scale = ops.maximum(ops.sqrt(self.adapt_variance.value), keras.config.epsilon())
         return (ops.cast(inputs, "float32") - self.adapt_mean.value) / scale
 
