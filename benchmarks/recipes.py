@@ -196,19 +196,13 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, Any]:
 
 def step_seconds(prepared: tuple[Any, Any]) -> float:
     """Return the median time of a training step."""
-    import keras
     import numpy as np
-
-    ends: list[float] = []
-
-    def end_step(batch, logs):
-        float(logs["loss"])  # waits for the step
-        ends.append(time.perf_counter())
+    from clock import StepClock
 
     model, data = prepared
-    clock = keras.callbacks.LambdaCallback(on_train_batch_end=end_step)
+    clock = StepClock()
     model.fit(data, verbose=0, callbacks=[clock])
-    return float(np.median(np.diff(ends)))
+    return float(np.median(np.diff(clock.ends)))
 
 
 def measure_costs(ledger: Ledger, names: list[str], rounds: int, again: bool) -> None:

@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
+from clock import StepClock
 
 import kddim
 from kddim.callbacks import HealthCallback, RunCheckpoint
@@ -20,23 +20,11 @@ from kddim.callbacks import HealthCallback, RunCheckpoint
 SIZE, BATCH, STEPS, ROUNDS = 64, 16, 8, 5
 
 
-class Steps(keras.callbacks.Callback):
-    """Time of each step in seconds, from the end of the one before."""
-
-    def __init__(self):
-        super().__init__()
-        self.ends = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        float(logs["loss"])  # waits for the step
-        self.ends.append(time.perf_counter())
-
-
 def step_seconds(model, data, *callbacks):
     """Return the median time of a step."""
-    steps = Steps()
-    model.fit(data, verbose=0, shuffle=False, callbacks=[*callbacks, steps])
-    return statistics.median(np.diff(steps.ends)[1:])
+    clock = StepClock()
+    model.fit(data, verbose=0, shuffle=False, callbacks=[*callbacks, clock])
+    return statistics.median(np.diff(clock.ends)[1:])
 
 
 def main():
