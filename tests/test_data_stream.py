@@ -78,6 +78,35 @@ def test_images_of_a_file_are_indexed_as_an_array_is(file):
         file[50]
 
 
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system reads one image per call")
+def test_reads_that_are_cut_short_are_continued(file, monkeypatch):
+    """As those of more than 2 GB are, here of 100 bytes, in the midst of an image."""
+    preadv, lengths = os.preadv, []
+
+    def read_100(number, arrays, place):
+        data = np.concatenate(arrays)[:100]
+        lengths.append(preadv(number, [data], place))
+        for array in arrays:
+            array[: len(data)], data = data[: len(array)], data[len(array) :]
+        return lengths[-1]
+
+    monkeypatch.setattr(os, "preadv", read_100)
+    np.testing.assert_array_equal(np.asarray(file), PIXELS)
+    assert len(lengths) >= PIXELS.nbytes // 100
+
+
+def test_files_in_fortran_order_say_how_to_save_them(tmp_path):
+    np.save(tmp_path / "f.npy", np.asfortranarray(PIXELS))
+    with pytest.raises(ValueError, match=r"in C order.*Fortran order.*np\.ascontiguousarray"):
+        open_npy(tmp_path / "f.npy")
+
+
+def test_other_files_are_named(tmp_path):
+    (tmp_path / "a.npy").write_text("hello")
+    with pytest.raises(ValueError, match=r"Expected a \.npy file of images.*a\.npy"):
+        open_npy(tmp_path / "a.npy")
+
+
 @pytest.mark.parametrize("parts", [3, 512])
 @pytest.mark.parametrize("vectored", [True, False])
 def test_runs_of_images_are_read_with_any_calls(file, parts, vectored, monkeypatch):

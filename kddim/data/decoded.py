@@ -103,12 +103,22 @@ def open_npy(path: str | os.PathLike) -> StoredImages:
         ValueError: If it is another file, or truncated.
     """
     with open(path, "rb") as file:
-        shape, fortran, dtype = parse_header(file)
+        try:
+            shape, fortran, dtype = parse_header(file)
+        except ValueError as error:
+            raise ValueError(
+                f"Expected a .npy file of images. Received: {path} ({error})"
+            ) from error
         shape = (*shape, 1) if len(shape) == 3 else shape
         offset = file.tell()
         size = os.fstat(file.fileno()).st_size
+    if fortran:
+        raise ValueError(
+            f"Expected images in C order in {path}. Received: an array in Fortran order. Save "
+            "`np.ascontiguousarray(images)`."
+        )
     expected = offset + int(np.prod(shape, dtype="int64")) * dtype.itemsize
-    if fortran or len(shape) != 4 or size != expected:
+    if len(shape) != 4 or size != expected:
         raise ValueError(
             f"Expected {expected} bytes of images (n, height, width, channels) in {path}. "
             f"Received: {size} bytes, shape {shape}"

@@ -141,18 +141,26 @@ class StoredImages:
 
     def _fill(self, images: list[np.ndarray], row: int) -> None:
         """Read images that follow one another in the file into arrays of bytes."""
-        place = self.offset + row * self.bytes_per_image
-        if hasattr(os, "preadv"):
-            count = os.preadv(self._file.fileno(), images, place)  # type: ignore[arg-type]
-        else:
-            with self._lock:
-                self._file.seek(place)
-                count = sum(self._file.readinto(image.data) or 0 for image in images)
-        if count != len(images) * self.bytes_per_image:
+        place, wanted = self.offset + row * self.bytes_per_image, len(images) * self.bytes_per_image
+        done, count = 0, -1
+        # Systems may read less than they are asked to, such as 2 GB.
+        while done < wanted and count != 0:
+            index, part = divmod(done, self.bytes_per_image)
+            count = self._read_into([images[index][part:], *images[index + 1 :]], place + done)
+            done += count
+        if done != wanted:
             raise ValueError(
-                f"Expected {len(images)} images at row {row} of {self.path}. Received: {count} of "
-                f"{len(images) * self.bytes_per_image} bytes. Delete the file, and start again."
+                f"Expected {len(images)} images at row {row} of {self.path}. Received: {done} of "
+                f"{wanted} bytes. Delete the file, and start again."
             )
+
+    def _read_into(self, arrays: list[np.ndarray], place: int) -> int:
+        """Read bytes from a place in the file into arrays, and return their number."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), arrays, place)  # type: ignore[arg-type]
+        with self._lock:
+            self._file.seek(place)
+            return self._file.readinto(arrays[0].data) or 0
 
 
 def _runs(rows: np.ndarray, gap: int = 1) -> list[np.ndarray]:
