@@ -151,6 +151,20 @@ def _check_array(shape: tuple[int, ...], dtype: np.dtype) -> None:
     check_memory(size, words, "Choose a smaller --image-size or --limit, or fewer --channels.")
 
 
+def check_channels(channels: Any, source: str) -> None:
+    """Raise unless pictures can be decoded to a number of channels.
+
+    Args:
+        channels: Number of channels. None is as many as the pictures have.
+        source: Words for the source of the pictures, for the error message.
+
+    Raises:
+        ValueError: If it is neither 1, 3 nor None.
+    """
+    if channels not in (None, 1, 3):
+        raise ValueError(f"Expected channels of 1 or 3 for {source}. Received: {channels}")
+
+
 def set_channels(images: np.ndarray, channels: int | None) -> np.ndarray:
     """Convert images to another number of channels.
 

@@ -13,7 +13,7 @@ import PIL
 from PIL import Image
 
 from kddim.checks import printable
-from kddim.data.decode import GREY_MODES, picture_to_array
+from kddim.data.decode import GREY_MODES, check_channels, picture_to_array
 from kddim.data.decoded import DecodedImages, in_batches
 from kddim.data.fingerprints import fingerprint_of_pictures
 from kddim.data.pictures import DecodingMemory, open_picture, quiet_pillow
@@ -68,10 +68,7 @@ def load_folder(
         ValueError: If no picture can be read, if `channels` is another number, if the images fit
             neither in memory nor on the disk, or if `strict` is true and a file was skipped.
     """
-    if channels not in (None, 1, 3):
-        raise ValueError(
-            f"Expected channels of 1 or 3 for a folder of pictures. Received: {channels}"
-        )
+    check_channels(channels, "a folder of pictures")
     listed, skipped = list_pictures(Path(folder))
     if strict:  # before the pictures are decoded, which may take long
         report_skipped(skipped, len(listed), strict)

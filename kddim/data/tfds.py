@@ -10,7 +10,7 @@ from PIL import Image
 
 from kddim.backend import leave_devices_to_the_backend
 from kddim.checks import reason_of
-from kddim.data.decode import picture_to_array
+from kddim.data.decode import check_channels, picture_to_array
 from kddim.data.decoded import DecodedImages, in_batches
 from kddim.data.labels import Labels, check_values
 from kddim.data.storage import check_room, in_its_place, in_memory, is_streamed
@@ -76,10 +76,7 @@ def load_tfds(
             set has no images or too many for the memory and the disk, or if it cannot be
             downloaded. If labels are asked for and the data set has no feature "label".
     """
-    if channels not in (None, 1, 3):
-        raise ValueError(
-            f"Expected channels of 1 or 3 for a TensorFlow data set. Received: {channels}"
-        )
+    check_channels(channels, "a TensorFlow data set")
     if not re.fullmatch(r"\w+(/[\w.\-]+)?(:[\d.*]+)?", name):
         raise ValueError(UNKNOWN_SOURCE.format(name))
     builder = _builder(name)

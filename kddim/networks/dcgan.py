@@ -64,10 +64,16 @@ def dcgan_generator(
         x = layers.Conv2DTranspose(
             channels, _KERNEL, strides=2, padding="same", dtype=dtype, **options
         )(x)
-    excess = [have - want for have, want in zip(x.shape[1:3], image_shape)]
-    if any(excess):
-        x = layers.Cropping2D([(0, number) for number in excess], dtype=dtype)(x)
+    x = _cropped(x, image_shape, dtype)
     return keras.Model(noise, layers.Activation("tanh", dtype="float32")(x), name=name)
+
+
+def _cropped(x: Any, image_shape: tuple[int, int, int], dtype: Any) -> Any:
+    """Return images without the rows and columns beyond their shape."""
+    excess = [have - want for have, want in zip(x.shape[1:3], image_shape)]
+    if not any(excess):
+        return x
+    return layers.Cropping2D([(0, number) for number in excess], dtype=dtype)(x)
 
 
 def dcgan_of_size(
