@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from kddim.checks import check_count
+from kddim.checks import check_count, is_integer
 
 _MOST = 100_000  # shards of one sample
 
@@ -14,11 +14,19 @@ class Shard:
 
     Args:
         index: Number of the part, from 1 to `count`.
-        count: Number of parts.
+        count: Number of parts, at most 100,000.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     index: int
     count: int
+
+    def __post_init__(self):
+        valid = is_integer(self.index) and is_integer(self.count)
+        if not valid or not 1 <= self.index <= self.count <= _MOST:
+            raise _refused(f"{self.index!r}/{self.count!r}")
 
     @classmethod
     def of(cls, value: "Shard | str | tuple[int, int]") -> "Shard":
@@ -31,11 +39,8 @@ class Shard:
             return value
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", value) if isinstance(value, str) else None
         pair = tuple(map(int, found.groups())) if found else value
-        if isinstance(pair, str) or len(pair) != 2 or not 1 <= pair[0] <= pair[1] <= _MOST:
-            raise ValueError(
-                f"Expected a shard I/N with I from 1 to N, and N of at most {_MOST:,}. Received: "
-                f"{value!r}. 2/8 is the second eighth."
-            )
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise _refused(repr(value))
         return cls(*pair)
 
     def __str__(self) -> str:
@@ -61,3 +66,10 @@ class Shard:
     def siblings(self) -> "list[Shard]":
         """Return all shards of the same images, this one included."""
         return [Shard(index, self.count) for index in range(1, self.count + 1)]
+
+
+def _refused(received: str) -> ValueError:
+    return ValueError(
+        f"Expected a shard I/N with I from 1 to N, and N of at most {_MOST:,}. Received: "
+        f"{received}. 2/8 is the second eighth."
+    )

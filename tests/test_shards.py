@@ -55,11 +55,21 @@ def test_shards_are_equal_parts_that_cover_all_images_once(total, count):
 
 
 @pytest.mark.parametrize(
-    "value", ["0/8", "9/8", "2", "2/", "-1/8", "1.0/2", "a/b", "1/1000000", ""]
+    "value",
+    ["0/8", "9/8", "2", "2/", "-1/8", "1.0/2", "a/b", "1/1000000", ""]
+    + [None, 5, b"1/2", (1, 2, 3), (1.0, 2.0), ("1", "2"), (True, 2), (3, 2)],
 )
 def test_other_values_are_no_shards(value):
     with pytest.raises(ValueError, match=r"Expected a shard I/N .* 2/8 is the second eighth"):
         Shard.of(value)
+
+
+def test_pairs_are_shards_and_the_constructor_checks_them():
+    assert (
+        Shard.of((1, 2)) == Shard.of([np.int64(1), np.int64(2)]) == Shard.of("1/2") == Shard(1, 2)
+    )
+    with pytest.raises(ValueError, match=r"Expected a shard I/N .* Received: 3/2"):
+        Shard(3, 2)
 
 
 def test_more_shards_than_images_are_refused(model):
