@@ -75,6 +75,12 @@ def test_further_steps_are_extrapolated_from_the_measured_ones():
     assert len(calls) == 6
 
 
+@pytest.mark.parametrize("options", [{"measured_steps": 1}, {"repeats": 0}])
+def test_a_stopwatch_that_measures_nothing_is_refused(options):
+    with pytest.raises(ValueError, match=f"Expected `{next(iter(options))}` to be an int of at"):
+        Stopwatch(**options)
+
+
 def test_batches_are_extrapolated_as_they_are_generated():
     assert extrapolate(2.0, 64, 128) == 4.0
     assert extrapolate(2.0, 64, 129) == 6.0  # the last batch is padded
@@ -341,3 +347,14 @@ def test_a_custom_network_is_converted_as_well(pixels, tmp_path):
     rows = make(model, dtypes=("mixed_bfloat16",)).run(tmp_path / "out")
     assert {row["dtype"] for row in rows} == {"mixed_bfloat16"}
     assert "mixed_bfloat16" in precision(in_precision(model, "mixed_bfloat16"))
+
+
+def test_a_model_that_trains_on_is_converted_again(pixels, reference, tmp_path):
+    model = make_model(pixels, widths=(8, 16))
+    options = {"dtypes": ("mixed_bfloat16",), "reference": reference, "num_images": 4}
+    before = make(model, **options).run(tmp_path / "before")
+    for variable in model.ema_network.trainable_variables or model.ema_network.variables:
+        variable.assign(variable * 1.5 + 0.5)
+    after = make(model, **options).run(tmp_path / "after")
+    ddim = [next(r for r in rows if r["method"] == "DDIM")["kid"] for rows in (before, after)]
+    assert ddim[0] != ddim[1]

@@ -228,7 +228,7 @@ class Timetable(Experiment):
         """Return a function of a number of images and a callback that makes images."""
         if cell.model is None:
             return gan_like(self.model, cell.dtype, self.seed)
-        model = _converted(cell.model, cell.dtype)
+        model = _converted(cell.model, cell.dtype, fingerprint(cell.model))
 
         def generate(num_images: int, callback: Callable) -> np.ndarray:
             images = model.generate(num_images, callback=callback, **cell.recipe.options)
@@ -275,6 +275,9 @@ def _digest(value: Any) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _converted(model: DiffusionModel, dtype: str) -> DiffusionModel:
-    """Return a model in another precision. The last one is kept for the next row."""
+def _converted(model: DiffusionModel, dtype: str, weights: str) -> DiffusionModel:
+    """Return a model in another precision. The last one is kept for the next row.
+
+    The fingerprint of the weights tells a model from itself before further training.
+    """
     return in_precision(model, dtype)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kddim import backend
+from kddim.checks import check_count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +22,18 @@ class Stopwatch:
         measured_steps: Largest number of steps that are taken, at least 2.
         repeats: Number of measurements, at least 1, after one that compiles.
         clock: Function that returns the time in seconds.
+
+    Raises:
+        ValueError: If a number is below its minimum.
     """
 
     measured_steps: int = 4
     repeats: int = 3
     clock: Callable[[], float] = time.perf_counter
+
+    def __post_init__(self):
+        check_count("measured_steps", self.measured_steps, 2)
+        check_count("repeats", self.repeats)
 
     def steps_of(self, diffusion_steps: int) -> int:
         """Return the number of steps that are measured of a batch with `diffusion_steps`."""
@@ -55,9 +63,8 @@ class Stopwatch:
         measured, ends = self.steps_of(diffusion_steps), []
 
         def after_step(step: int, noisy_images: Any, pred_images: Any) -> bool:
-            backend.to_numpy(
-                noisy_images[:1]
-            )  # waits, because some frameworks compute asynchronously
+            # Wait, because some frameworks compute asynchronously.
+            backend.to_numpy(noisy_images[:1])
             ends.append(self.clock())
             callback(step, noisy_images, pred_images)
             return len(ends) == measured
