@@ -35,8 +35,8 @@ def class_scores(
     rows = []
     for number, name in enumerate(names):
         real, fake = (
-            FeatureSet(found.features[known[: len(found.features)] == number])
-            for found, known in zip((reference.feature_set, generated), labels)
+            FeatureSet(side.features[known[: len(side.features)] == number])
+            for side, known in zip((reference.feature_set, generated), labels)
         )
         if not chosen or min(real.count, fake.count) < _LEAST:
             continue

@@ -91,12 +91,12 @@ def evaluate(
     real = RealParts(source, model.image_shape, number, options, labelled=labels)
     known = real_labels(real, model) if labels else None
     # These raise before anything is computed.
-    conditions_of(model, recipe, number, labels_in_shares(known, number), guide)
+    conditions_of(model, recipe, number, _repeated(known, number), guide)
     _check_neighbours(neighbours, real)
     reference = real.reference
     kept: list[np.ndarray] = []
     count = num_images or reference.estimator.num_images
-    wanted = labels_in_shares(known, count)
+    wanted = _repeated(known, count)
     images = GeneratedImages(model, count, recipe, wanted, guide)
     generated = images.features(reference.encoder, verbose, None if neighbours is None else kept)
     log.info("comparing the features: %s", ", ".join(metrics))
@@ -130,13 +130,8 @@ def _check_neighbours(neighbours: str | os.PathLike | None, real: RealParts) -> 
         )
 
 
-def labels_in_shares(known: np.ndarray | None, number: int) -> np.ndarray | None:
-    """Return labels of which each class has the share that it has among known labels.
-
-    Args:
-        known: Labels of real images, int32 `(n,)`. None stands for no labels.
-        number: Number of labels to return: the known ones in their order, again and again.
-    """
+def _repeated(known: np.ndarray | None, number: int) -> np.ndarray | None:
+    """Return known labels in their order, again and again, up to a number of labels."""
     return None if known is None else np.resize(known, number)
 
 
