@@ -1,5 +1,6 @@
 """Checks of arguments that several rooms share, and words for their error messages."""
 
+import numbers
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,6 +12,11 @@ MOST_IMAGES = 10_000_000  # images of one call
 def is_integer(value: Any) -> bool:
     """Return True if `value` is an integer of Python or NumPy, and no bool."""
     return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Return True if `value` is a real number of Python or NumPy, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_count(

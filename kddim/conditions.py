@@ -64,21 +64,30 @@ def check_guide(model: Any, guide: Any, recipe: Recipe) -> None:
         recipe: Recipe, whose scale must not be 1.
 
     Raises:
-        ValueError: If the guide is of images of another shape, of other data or of other classes,
-            or if the scale is 1.
+        ValueError: If the guide is no model, is of images of another shape, of other data or of
+            other classes, or if the scale is 1.
     """
     if not recipe.is_guided:
         raise ValueError(
             "Expected a guidance_scale other than 1, such as 1.5, with a `guide`. Received: 1"
         )
-    expected = "Expected a weaker model of the same images as `guide`. Received: one of"
+    expected = "Expected a weaker model of the same images as `guide`. Received:"
+    if not hasattr(guide, "sampling_denoiser"):
+        raise ValueError(f"{expected} {guide!r:.100}. Load it with `keras.saving.load_model`.")
+    expected += " one of"
     if guide.image_shape != model.image_shape:
         raise ValueError(f"{expected} shape {guide.image_shape} instead of {model.image_shape}")
     if guide.num_classes not in (None, model.num_classes):
         raise ValueError(f"{expected} {guide.num_classes} classes instead of {model.num_classes}")
-    pairs = zip(guide.normalizer.get_weights(), model.normalizer.get_weights())
-    if not all(np.allclose(one, other, atol=_CLOSE) for one, other in pairs):
+    if not all(
+        np.allclose(to_numpy(one), to_numpy(other), atol=_CLOSE)
+        for one, other in zip(_statistics(guide), _statistics(model))
+    ):
         raise ValueError(f"{expected} images with another mean or variance")
+
+
+def _statistics(model: Any) -> tuple[Any, Any]:
+    return model.normalizer.adapt_mean, model.normalizer.adapt_variance
 
 
 def known_pixels(model: Any, images: np.ndarray, mask: np.ndarray) -> Condition:

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from kddim.backend import to_numpy
+from kddim.checks import is_number
 
 
 def check(ema: Any) -> float:
@@ -20,7 +21,7 @@ def check(ema: Any) -> float:
     Raises:
         ValueError: If it is not a number in [0, 1).
     """
-    if not isinstance(ema, (int, float)) or not 0.0 <= ema < 1.0:
+    if not is_number(ema) or not 0.0 <= ema < 1.0:
         raise ValueError(f"Expected `ema` in [0, 1). Received: {ema!r}")
     return float(ema)
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from kddim.checks import is_number
 from kddim.labels import NO_LABEL
 
 Pair = tuple[Any, Any]
@@ -177,6 +178,7 @@ class Autoguidance(_Guided):
 
     @property
     def shares_rates(self) -> bool:
+        """True if both denoisers take one rate for a whole batch."""
         return super().shares_rates and getattr(self.weaker, "shares_rates", False)
 
     def stronger(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> Pair:
@@ -226,8 +228,7 @@ def check_scale(guidance_scale: Any) -> float:
     Raises:
         ValueError: If it is no finite number of at least 0.
     """
-    number = isinstance(guidance_scale, (int, float)) and not isinstance(guidance_scale, bool)
-    if not number or not 0.0 <= guidance_scale < np.inf:
+    if not is_number(guidance_scale) or not 0.0 <= guidance_scale < np.inf:
         raise ValueError(
             "Expected `guidance_scale` as a number of at least 0 (1 is off). "
             f"Received: {guidance_scale!r}"
@@ -244,7 +245,7 @@ def check_interval(guidance_interval: Any) -> Interval | None:
     if guidance_interval is None:
         return None
     try:
-        low, high = (float(level) for level in guidance_interval)
+        low, high = map(float, () if isinstance(guidance_interval, str) else guidance_interval)
     except (TypeError, ValueError):
         low = high = -1.0
     if not 0.0 <= low < high:

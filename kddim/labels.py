@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kddim.checks import check_count, is_integer
+from kddim.checks import check_count, is_integer, is_number
 
 NO_LABEL = -1
 MOST_CLASSES = 65_536
@@ -29,8 +29,7 @@ def check_dropout(label_dropout: Any) -> float:
     Raises:
         ValueError: If it is no number in [0, 1].
     """
-    number = isinstance(label_dropout, (int, float)) and not isinstance(label_dropout, bool)
-    if not number or not 0.0 <= label_dropout <= 1.0:
+    if not is_number(label_dropout) or not 0.0 <= label_dropout <= 1.0:
         raise ValueError(f"Expected `label_dropout` in [0, 1]. Received: {label_dropout!r}")
     return float(label_dropout)
 
@@ -97,7 +96,8 @@ def _number(label: Any, num_classes: int, class_names: Sequence[str] | None) -> 
     if isinstance(label, str):
         if class_names is not None and label in class_names:
             return class_names.index(label)
-        label = int(label) if label.isdecimal() else label
+        # A text of thousands of digits is no number for Python.
+        label = int(label) if label.isdecimal() and len(label) < 10 else label
     if is_integer(label) and NO_LABEL <= label < num_classes:
         return int(label)
     names = "" if class_names is None else f", or a name such as {class_names[0]!r}"

@@ -8,7 +8,11 @@ from conftest import make_model
 import kddim
 from kddim import DiffusionModel, data
 from kddim.backend import to_numpy
+from kddim.evaluation import Reference
+from kddim.experiments import GuidanceSweep
 from kddim.guidance import ClassifierFree
+from kddim.metrics.encoders import Encoder
+from kddim.metrics.feature_set import FeatureSet
 from kddim.samplers import DDIM
 
 pytestmark = pytest.mark.backend
@@ -246,6 +250,37 @@ def test_guides_of_other_images_are_refused(labelled, pictures):
             labelled.generate(2, 2, guide=guide, guidance_scale=2.0)
     with pytest.raises(ValueError, match="Expected a guidance_scale other than 1"):
         labelled.generate(2, 2, guide=labelled)
+    with pytest.raises(ValueError, match=r"weaker model .* Received: 'weak\.keras'\. Load it"):
+        labelled.generate(2, 2, guide="weak.keras", guidance_scale=2.0)
+
+
+def test_guides_may_have_statistics_that_were_set_by_hand(labelled, pictures):
+    """Only the mean and the variance count, not how they came into the normaliser."""
+    weaker = make_model(pictures, widths=(4, 8), block_depth=1)
+    weaker.normalizer.count.assign(0)
+    assert weaker.normalizer.adapted
+    assert labelled.generate(1, 1, guide=weaker, guidance_scale=2.0).shape == (1, 16, 16, 3)
+
+
+def test_options_of_guidance_may_be_numbers_of_numpy(labelled):
+    options = {"num_images": 2, "diffusion_steps": 2, "labels": 1, "seed": 0}
+    expected = labelled.generate(**options, guidance_scale=2.0)
+    for scale in (np.int64(2), np.float32(2.0)):
+        found = labelled.generate(**options, guidance_scale=scale)
+        np.testing.assert_array_equal(found, expected)
+    assert DiffusionModel(8, (4, 8), 1, label_dropout=np.float32(0.5)).label_dropout == 0.5
+    assert DiffusionModel(8, (4, 8), 1, ema=np.float32(0.5)).ema == 0.5
+
+
+@pytest.mark.parametrize("interval", ["12", (2.0, 1.0), (np.nan, 1.0), (1.0,), 3.0])
+def test_other_intervals_are_refused(labelled, interval):
+    with pytest.raises(ValueError, match="Expected `guidance_interval` as two noise levels"):
+        labelled.generate(1, 1, labels=1, guidance_scale=2.0, guidance_interval=interval)
+
+
+def test_texts_of_thousands_of_digits_are_no_labels(labelled):
+    with pytest.raises(ValueError, match=r"Expected labels as ints in \[0, 4\)"):
+        labelled.generate(1, 1, labels="9" * 5000)
 
 
 def test_networks_with_labels_are_checked():
@@ -279,3 +314,12 @@ def test_a_model_with_classes_exports_its_labels(labelled, tmp_path):
     expected = labelled.denoise(noisy, *rates(), labels=labels)
     for found, wanted in zip(loaded.serve(noisy, *rates(), labels), expected):
         np.testing.assert_allclose(to_numpy(found), to_numpy(wanted), atol=1e-4)
+
+
+def test_near_scales_of_a_sweep_are_rows_of_their_own(labelled, pictures):
+    encoder = Encoder("pixels", lambda images: images.reshape(len(images), -1)[:, :8])
+    reference = Reference(encoder, FeatureSet(encoder(pictures)), {})
+    options = {"reference": reference, "labels": LABELS[:4], "num_images": 4}
+    sweep = GuidanceSweep(model=labelled, scales=(1, 1.5, 1.5000001), **options)
+    assert list(sweep.cells()) == ["scale 1", "scale 1.5", "scale 1.5000001"]
+    assert list(GuidanceSweep(model=labelled, scales=2, **options).cells()) == ["scale 2"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kddim.checks import check_count, check_image_size, printable
+from kddim.checks import check_count, check_image_size, is_number, printable
 from kddim.data.array_files import stream_arrays
 from kddim.data.arrays import load_arrays
 from kddim.data.dataset import ImageDataset
@@ -110,7 +110,7 @@ def load(
 
 
 def _check_options(source, validation_split, seed, counts, given) -> None:
-    if not isinstance(validation_split, (int, float)) or not 0.0 < validation_split < 1.0:
+    if not is_number(validation_split) or not 0.0 < validation_split < 1.0:
         raise ValueError(f"Expected `validation_split` in (0, 1). Received: {validation_split!r}")
     for name, value in counts.items():
         check_count(name, value)

@@ -1,7 +1,7 @@
 """Quality of guided images over scales of guidance."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,7 +34,7 @@ class GuidanceSweep(Experiment):
 
     Args:
         reference: Features of real images.
-        scales: Scales of guidance, each at least 0. 1 is without guidance.
+        scales: Different scales of guidance, or one, each at least 0. 1 is without guidance.
         labels: Labels of the generated images, int32 `(num_images,)`, or None with a `guide`.
         guide: Weaker model to guide with, or None.
         diffusion_steps: Number of steps, at least 1.
@@ -64,7 +64,8 @@ class GuidanceSweep(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        scales = tuple(check_scale(scale) for scale in self.scales)
+        scales = self.scales if isinstance(self.scales, Iterable) else (self.scales,)
+        scales = tuple(check_scale(scale) for scale in scales)
         if not scales or len(set(scales)) < len(scales):
             raise ValueError(f"Expected different scales of guidance. Received: {self.scales}")
         self._set(
@@ -93,7 +94,8 @@ class GuidanceSweep(Experiment):
             options = {} if self.labels is None else {"labels": self.labels}
             options |= {"guide": self.guide} if self.guide is not None and scale != 1.0 else {}
             guided = dataclasses.replace(recipe, guidance_scale=scale)
-            found[f"scale {scale:g}"] = Cell(guided, self.num_images, options)
+            # All digits, so that near scales have keys of their own.
+            found[f"scale {str(scale).removesuffix('.0')}"] = Cell(guided, self.num_images, options)
         return found
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
