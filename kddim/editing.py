@@ -7,12 +7,10 @@ import numpy as np
 
 from kddim import backend, inversion
 from kddim import latents as noises
-from kddim.checks import join_shape
+from kddim.checks import check_count, is_number, join_shape
 from kddim.generation import Generation
 from kddim.images import check_images
 from kddim.recipe import Recipe
-
-_CONDITIONS = ("labels", "guide")  # arguments that are no part of a recipe
 
 
 class Editing:
@@ -36,12 +34,11 @@ class Editing:
         diffusion_steps: int = 50,
         sampler: Any = "ddim",
         *,
-        seed: int | None = None,
         start: int = 0,
-        batch_size: int = 64,
-        schedule: Any = None,
         callback: Callable | None = None,
-        **conditions: Any,
+        labels: Any = None,
+        guide: Any = None,
+        **options: Any,
     ) -> np.ndarray:
         """Invent a part of the pixels of images, so that they fit the known ones.
 
@@ -50,19 +47,17 @@ class Editing:
         also repeated, so that the invented pixels fit the known ones better.
 
         Args:
-            images: Images in [0, 1], `(batch, height, width, channels)`. Pixels that are to be
-                invented may have any value.
+            images: Images in [0, 1], `(batch, height, width, channels)`. The values of pixels
+                that are to be invented have no effect.
             mask: 1 where pixels are to be invented and 0 where they are known, `(batch, height,
                 width, 1)`. `(height, width)` or `(height, width, 1)` serves all images.
             diffusion_steps: Number of steps, at least 1.
             sampler: Name or `kddim.samplers.Sampler`.
-            seed: Seed of the noises. None draws a fresh one.
-            start: Index of the first image within `seed`.
-            batch_size: Number of images per batch.
-            schedule: As in `reverse_diffusion`.
-            callback: As in `generate`.
-            **conditions: `labels`, `guidance_scale`, `guidance_interval` and `guide`, as in
-                `generate`.
+            start: Index of the first image within the seed, at least 0.
+            callback: As in `generate`, like all that follow.
+            labels: Classes of the images.
+            guide: Weaker model to guide with.
+            **options: `seed`, `batch_size`, `schedule`, `guidance_scale` and `guidance_interval`.
 
         Returns:
             NumPy float32 images in [0, 1] of the shape of `images`. Known pixels have exactly
@@ -78,12 +73,11 @@ class Editing:
             >>> filled = model.inpaint(images, mask, seed=0)
         """
         images = check_images(images, self.image_shape).astype("float32")
+        start = check_count("start", start, least=0)
         mask = check_mask(mask, images.shape)
-        seed = noises.resolve_seed(seed)
-        labels, guide = (conditions.pop(name, None) for name in _CONDITIONS)
-        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size, **conditions)
+        recipe = _recipe(sampler, diffusion_steps, **options)
         generation = self._conditioned(recipe, len(images), labels, guide, (images, mask))
-        noise_of = self._noise_of(None, len(images), seed, start)
+        noise_of = self._noise_of(None, len(images), recipe.seed, start)
         invented = self._images_of(generation, len(images), noise_of, callback, start)
         return np.where(mask > 0, invented, images)
 
@@ -94,12 +88,11 @@ class Editing:
         diffusion_steps: int = 20,
         sampler: Any = "ddim",
         *,
-        seed: int | None = None,
         start: int = 0,
-        batch_size: int = 64,
-        schedule: Any = None,
         callback: Callable | None = None,
-        **conditions: Any,
+        labels: Any = None,
+        guide: Any = None,
+        **options: Any,
     ) -> np.ndarray:
         """Vary images: add noise up to a time, and sample from there.
 
@@ -111,13 +104,11 @@ class Editing:
             diffusion_steps: Number of steps from there, at least 1. Their grid is that of the
                 sampler, with all times multiplied by `strength`.
             sampler: Name or `kddim.samplers.Sampler`, except "tuned", whose times begin at 1.
-            seed: Seed of the noises. None draws a fresh one.
-            start: Index of the first image within `seed`.
-            batch_size: Number of images per batch.
-            schedule: As in `reverse_diffusion`.
-            callback: As in `generate`.
-            **conditions: `labels`, `guidance_scale`, `guidance_interval` and `guide`, as in
-                `generate`.
+            start: Index of the first image within the seed, at least 0.
+            callback: As in `generate`, like all that follow.
+            labels: Classes of the images.
+            guide: Weaker model to guide with.
+            **options: `seed`, `batch_size`, `schedule`, `guidance_scale` and `guidance_interval`.
 
         Returns:
             NumPy float32 images in [0, 1] of the shape of `images`.
@@ -130,18 +121,16 @@ class Editing:
             SDEdit: Meng et al., ICLR 2022 (arXiv 2108.01073), Algorithm 1.
         """
         images = check_images(images, self.image_shape).astype("float32")
+        start = check_count("start", start, least=0)
         strength = check_strength(strength)
-        seed = noises.resolve_seed(seed)
-        labels, guide = (conditions.pop(name, None) for name in _CONDITIONS)
-        recipe = Recipe(sampler, diffusion_steps, schedule, seed, batch_size, **conditions)
-        recipe = recipe.shortened(strength, self.schedule)
+        recipe = _recipe(sampler, diffusion_steps, **options).shortened(strength, self.schedule)
         generation = self._conditioned(recipe, len(images), labels, guide)
         noise_rate, signal_rate = self._rates_at_start(generation)
         normalised = backend.to_numpy(self.normalizer(images))
-        noise = noises.initial_noise(len(images), self.image_shape, seed, start)
+        noise = self._noise_of(None, len(images), recipe.seed, start)(0, len(images))
         noisy = (signal_rate * normalised + noise_rate * noise).astype("float32")
-        padded = inversion.pad_batches(noisy)
-        return self._images_of(generation, len(images), padded, callback, start)
+        noise_of = inversion.pad_batches(noisy)
+        return self._images_of(generation, len(images), noise_of, callback, start)
 
     def _rates_at_start(self, generation: Generation) -> tuple[float, float]:
         rates = generation.recipe.sampler.rates(
@@ -150,14 +139,18 @@ class Editing:
         return float(rates.noise[0]), float(rates.signal[0])
 
 
+def _recipe(sampler: Any, diffusion_steps: int, seed: int | None = None, **options: Any) -> Recipe:
+    """Return the recipe of an edit, whose seed is drawn here if it is None."""
+    return Recipe(sampler, diffusion_steps, seed=noises.resolve_seed(seed), **options)
+
+
 def check_strength(strength: Any) -> float:
     """Return a strength as a float.
 
     Raises:
         ValueError: If it is no number in (0, 1].
     """
-    number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
-    if not number or not 0.0 < strength <= 1.0:
+    if not is_number(strength) or not 0.0 < strength <= 1.0:
         raise ValueError(f"Expected `strength` in (0, 1]. Received: {strength!r}")
     return float(strength)
 
@@ -184,9 +177,10 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
             f"({join_shape((height, width))}). Received: shape {values.shape}"
         )
     if not np.isin(values, (0, 1)).all():
+        numeric = values.dtype.kind in "biuf"
         raise ValueError(
-            "Expected a mask with the values 0 (known) and 1 (to be invented). "
-            f"Received: values from {values.min()} to {values.max()}"
+            "Expected a mask with the values 0 (known) and 1 (to be invented). Received: "
+            + (f"values from {values.min()} to {values.max()}" if numeric else f"{values.dtype}")
         )
     values = values.astype("float32")
     values = values if values.ndim == 4 else values.reshape((-1, height, width, 1))

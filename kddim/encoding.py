@@ -13,7 +13,6 @@ from kddim.images import check_images
 from kddim.likelihood import log_densities
 from kddim.recipe import Recipe
 
-_CONDITIONS = ("labels", "guide")  # arguments that are no part of a recipe
 _BITS_PER_VALUE = 8.0  # of images with 256 levels
 
 
@@ -80,7 +79,15 @@ class Encoding:
         return inversion.encode(generation, normalised, callback)
 
     def decode(
-        self, latents: Any, diffusion_steps: int = 100, sampler: Any = "ddim", **kwargs: Any
+        self,
+        latents: Any,
+        diffusion_steps: int = 100,
+        sampler: Any = "ddim",
+        *,
+        callback: Callable | None = None,
+        labels: Any = None,
+        guide: Any = None,
+        **options: Any,
     ) -> np.ndarray:
         """Return the images of latents from `encode`.
 
@@ -92,7 +99,10 @@ class Encoding:
             latents: Latents, `(batch, height, width, channels)`.
             diffusion_steps: Number of steps, as in `encode`.
             sampler: Sampler, as in `encode`.
-            **kwargs: Other arguments of `encode`, with the same defaults and meanings.
+            callback: As in `encode`, like all that follow. The steps lead from latents to images.
+            labels: Classes of the images.
+            guide: Weaker model to guide with.
+            **options: `seed`, `batch_size`, `schedule`, `guidance_scale` and `guidance_interval`.
 
         Returns:
             NumPy float32 images in [0, 1], of the shape of the latents.
@@ -102,9 +112,7 @@ class Encoding:
         """
         latents = backend.to_numpy(latents).astype("float32")
         check_batch("latents", latents.shape, self.image_shape)
-        callback = kwargs.pop("callback", None)
-        labels, guide = (kwargs.pop(name, None) for name in _CONDITIONS)
-        recipe = Recipe(sampler, diffusion_steps, **kwargs)
+        recipe = Recipe(sampler, diffusion_steps, **options)
         generation = self._conditioned(recipe, len(latents), labels, guide)
         return backend.to_numpy(self.denormalize(inversion.decode(generation, latents, callback)))
 
@@ -167,14 +175,15 @@ class Encoding:
             Song et al., ICLR 2021 (arXiv 2011.13456), Sec. 4.3 and Appendix D.2.
         """
         images = check_images(images, self.image_shape).astype("float32")
-        recipe = Recipe("ddim", diffusion_steps, None, noises.resolve_seed(seed), batch_size)
+        seed = noises.resolve_seed(seed)
+        recipe = Recipe("ddim", diffusion_steps, None, seed, batch_size)
         generation = self._conditioned(recipe, len(images), labels, None)
         if dequantize:
-            levels = np.random.default_rng(recipe.seed).random(images.shape)
+            levels = np.random.default_rng(seed % 2**64).random(images.shape)
             images = ((255.0 * images + levels) / 256.0).astype("float32")
         densities = log_densities(generation, backend.to_numpy(self.normalizer(images)))
-        variances = backend.to_numpy(self.normalizer.adapt_variance).astype("float64")
+        scales = backend.to_numpy(self.normalizer.scales).astype("float64")
         pixels = self.image_shape[0] * self.image_shape[1]
-        densities -= 0.5 * pixels * np.log(variances).sum()
+        densities -= pixels * np.log(scales).sum()
         size = pixels * self.image_shape[2]
         return -densities / (size * np.log(2.0)) + _BITS_PER_VALUE

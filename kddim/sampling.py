@@ -60,7 +60,7 @@ class Sampling:
             diffusion_steps: Number of steps, at least 1.
             sampler: Name or `kddim.samplers.Sampler`.
             seed: Seed of the noise that a stochastic sampler adds.
-            start: Index of the first image within `seed`.
+            start: Index of the first image within `seed`, at least 0.
             schedule: Name or `kddim.schedules.Schedule` to sample on. None is the schedule of
                 training. Any schedule works if its rates occurred in training, because the
                 network reads the noise variance and not the time.
@@ -80,6 +80,7 @@ class Sampling:
                 or guidance do not fit the model.
         """
         check_batch("initial_noise", np.shape(initial_noise), self.image_shape)
+        start = check_count("start", start, least=0)
         guidance = guidance_scale, guidance_interval
         recipe = Recipe(sampler, diffusion_steps, schedule, seed, 64, *guidance)
         conditions = conditions_of(self, recipe, len(initial_noise), labels, guide)
@@ -115,8 +116,8 @@ class Sampling:
                 number of images. None draws a fresh seed.
             initial_noise: Noise `(num_images, height, width, channels)` to start from instead
                 of the noise of `seed`.
-            start: Index of the first image within `seed`: `generate(5, start=10)` returns
-                images 10 to 14.
+            start: Index of the first image within `seed`, at least 0: `generate(5, start=10)`
+                returns images 10 to 14.
             batch_size: Number of images per batch. The last batch is padded to it.
             schedule: As in `reverse_diffusion`.
             callback: As in `reverse_diffusion`. It sees each batch in turn, the last one padded.

@@ -9,6 +9,8 @@ from conftest import make_model
 import kddim
 from kddim import samplers, schedules
 from kddim.backend import to_numpy
+from kddim.experiments import Inpainting, Variation
+from kddim.images import to_uint8
 
 pytestmark = pytest.mark.backend
 
@@ -80,6 +82,7 @@ def test_nothing_known_is_generation_and_all_known_is_the_picture(model, picture
         (np.ones((3, SIZE, SIZE, 1)), r"mask of shape \(2, 8, 8, 1\)"),
         (np.full((SIZE, SIZE), 0.5), r"values 0 \(known\) and 1"),
         (np.full((SIZE, SIZE), 255), r"values 0 \(known\) and 1.*from 255 to 255"),
+        (np.full((SIZE, SIZE), "1"), r"values 0 \(known\) and 1.*Received: <U1"),
     ],
 )
 def test_masks_that_are_none_are_refused(model, pictures, mask, message):
@@ -106,6 +109,42 @@ def test_the_full_strength_of_pure_noise_is_generation(pictures):
 def test_strengths_out_of_range_are_refused(model, pictures, strength):
     with pytest.raises(ValueError, match=r"Expected `strength` in \(0, 1\]"):
         model.image_to_image(pictures[:2], strength)
+
+
+def test_numbers_of_numpy_are_numbers(model, pictures):
+    found = model.image_to_image(pictures[:2], np.float32(0.5), 2, seed=0)
+    np.testing.assert_array_equal(found, model.image_to_image(pictures[:2], 0.5, 2, seed=0))
+
+
+@pytest.mark.parametrize("start", [-1, 0.5])
+def test_images_of_a_seed_are_counted_from_zero(model, pictures, start):
+    calls = (
+        lambda: model.inpaint(pictures[:2], MASK, 2, start=start),
+        lambda: model.image_to_image(pictures[:2], 0.5, 2, start=start),
+        lambda: model.reverse_diffusion(pictures[:2], 2, "ddpm", start=start),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=f"`start` to be an int of at least 0.*{start}"):
+            call()
+
+
+def test_each_picture_of_an_experiment_has_its_own_mask(model, pictures, tmp_path):
+    masks = np.stack([MASK, 1 - MASK])
+    options = {"diffusion_steps": 2, "num_images": 4, "batch_size": 3}
+    edits = Inpainting(model=model, images=pictures[:2], mask=masks, **options)
+    edits.run(tmp_path / "found.npz")
+    found = np.load(tmp_path / "found.npz")["images"]
+    expected = to_uint8(np.tile(pictures[:2], (2, 1, 1, 1)))
+    known = np.tile(masks, (2, 1, 1)) == 0
+    np.testing.assert_array_equal(found[known], expected[known])
+    assert (found != expected)[~known].mean() > 0.5
+
+
+def test_strengths_of_an_experiment_are_recorded_as_floats(model, pictures, tmp_path):
+    edits = Variation(model=model, images=pictures[:1], strength=np.float32(0.5), num_images=1)
+    edits.run(tmp_path / "found.png")
+    assert edits.settings()["strength"] == 0.5
+    assert type(edits.settings()["strength"]) is float
 
 
 def test_tuned_samplers_start_from_noise_only(model, pictures):
@@ -169,5 +208,11 @@ def test_the_likelihood_depends_on_the_seed_alone(model, pictures):
     np.testing.assert_allclose(found, again, atol=1e-3)
     other = model.log_likelihood(pictures[:5], 5, seed=2)
     assert np.abs(found - other).max() > 1e-3
-    noisier = model.log_likelihood(pictures[:5], 5, seed=1, dequantize=True)
+    noisier = model.log_likelihood(pictures[:5], 5, seed=-1, dequantize=True)
     assert np.abs(found - noisier).max() > 0
+
+
+def test_the_likelihood_of_constant_pictures_is_finite():
+    """The normaliser divides by a small number there, and the density takes the same one."""
+    constant = np.full((2, SIZE, SIZE, 1), 0.5, "float32")
+    assert np.isfinite(make_model(constant).log_likelihood(constant, 2)).all()

@@ -28,20 +28,21 @@ class _Edits(Generation):
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
         return super().settings() | {"images": digest[:32]}
 
-    def edit(self, images: np.ndarray, options: dict[str, Any]) -> np.ndarray:
-        """Return edited images.
+    def edit(self, rows: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+        """Return edited images, `(batch, height, width, channels)` in [0, 1].
 
         Args:
-            images: Images in [0, 1], `(batch, height, width, channels)`.
+            rows: Indices of the pictures to edit, `(batch,)`.
             options: Keyword arguments of the method of the model.
         """
         raise NotImplementedError
 
     def compute(self, key: str, cell: Cell, callback: Callable) -> Result:
+        """Edit one batch, and return its images in 8 bits."""
         start = cell.options["start"]
         rows = np.arange(start, start + cell.num_images) % len(self.images)
         options = {**cell.recipe.options, **cell.options, "callback": callback}
-        edited = self.edit(self.images[rows], options)[: self.num_images - start]
+        edited = self.edit(rows, options)[: self.num_images - start]
         check_range(edited, " among the edited images")
         return {"start": start, "images": len(edited)}, to_uint8(edited)
 
@@ -62,7 +63,8 @@ class Inpainting(_Edits):
     Args:
         images: Pictures in [0, 1], `(n, height, width, channels)`. They are repeated until there
             are `num_images`.
-        mask: 1 where pixels are to be invented, `(height, width)`, or as in `model.inpaint`.
+        mask: 1 where pixels are to be invented, `(height, width)`, or one per picture, as in
+            `model.inpaint`.
 
     `Generation` documents the other arguments.
 
@@ -83,9 +85,9 @@ class Inpainting(_Edits):
         digest = hashlib.sha256(np.ascontiguousarray(self.mask).data).hexdigest()
         return super().settings() | {"mask": digest[:32]}
 
-    def edit(self, images: np.ndarray, options: dict[str, Any]) -> np.ndarray:
-        """Return pictures with the pixels of the mask invented."""
-        return self.model.inpaint(images, self.mask[:1], **options)
+    def edit(self, rows: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+        """Return pictures with the pixels of their masks invented."""
+        return self.model.inpaint(self.images[rows], self.mask[rows], **options)
 
     def before(self) -> np.ndarray:
         """Return the pictures in grey where pixels are to be invented."""
@@ -114,9 +116,10 @@ class Variation(_Edits):
 
     def __post_init__(self):
         super().__post_init__()
+        self._set(strength=check_strength(self.strength))
         recipe = self.recipe(self.sampler, self.diffusion_steps)
-        recipe.shortened(check_strength(self.strength), self.model.schedule)
+        recipe.shortened(self.strength, self.model.schedule)  # raises
 
-    def edit(self, images: np.ndarray, options: dict[str, Any]) -> np.ndarray:
-        """Return pictures that vary those given."""
-        return self.model.image_to_image(images, self.strength, **options)
+    def edit(self, rows: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+        """Return variations of pictures."""
+        return self.model.image_to_image(self.images[rows], self.strength, **options)

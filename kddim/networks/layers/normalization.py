@@ -70,8 +70,12 @@ class ImageNormalization(keras.layers.Normalization):
 
     def call(self, inputs):
         """Return normalised images in float32."""
-        scale = ops.maximum(ops.sqrt(self.adapt_variance.value), keras.config.epsilon())
-        return (ops.cast(inputs, "float32") - self.adapt_mean.value) / scale
+        return (ops.cast(inputs, "float32") - self.adapt_mean.value) / self.scales
+
+    @property
+    def scales(self) -> Any:
+        """Numbers that centred channels are divided by, above zero: a tensor `(channels,)`."""
+        return ops.maximum(ops.sqrt(self.adapt_variance.value), keras.config.epsilon())
 
     def denormalize(self, inputs: Any) -> Any:
         """Return images from normalised images, without clipping them to [0, 1]."""
