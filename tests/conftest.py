@@ -1,5 +1,6 @@
 """What all tests share: a quiet start, no windows, and small models."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -101,3 +102,20 @@ def make_model(images, **options):
     model.normalizer.adapt(images)
     model.compile()
     return model
+
+
+@contextlib.contextmanager
+def stopped_after(experiment, cells):
+    """Expect that Ctrl+C stops an experiment after some of its cells."""
+    compute, done = experiment.compute, []
+
+    def stop(self, key, *args):
+        if len(done) == cells:
+            raise KeyboardInterrupt
+        done.append(key)
+        return compute(self, key, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "compute", stop)
+        with pytest.raises(KeyboardInterrupt):
+            yield

@@ -7,6 +7,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from conftest import stopped_after
 from keras import ops
 from PIL import Image
 
@@ -200,24 +201,13 @@ def test_interpolation_ends_are_the_images_of_the_noises(model, tmp_path):
     assert Image.open(tmp_path / "out" / "animation.gif").n_frames == 4  # there and back
 
 
-def test_generation_goes_on_and_leaves_nothing_behind(model, tmp_path, monkeypatch, caplog):
+def test_generation_goes_on_and_leaves_nothing_behind(model, tmp_path, caplog):
     options = {"model": model, "num_images": 10, "diffusion_steps": 3, "batch_size": 4}
-    compute = Generation.compute
-    done = []
-
-    def stop_after_two(self, key, *args):
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(key)
-        return compute(self, key, *args)
-
-    monkeypatch.setattr(Generation, "compute", stop_after_two)
     caplog.set_level("INFO", "kddim")
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(Generation, 2):
         Generation(**options, sampler="ddpm").run(tmp_path / "a.npz")
     assert "run the same command again to continue" in caplog.text
     assert not (tmp_path / "a.npz").exists()
-    monkeypatch.setattr(Generation, "compute", compute)
     Generation(**options, sampler="ddpm").run(tmp_path / "a.npz")
     assert "1 of 3 parts to do" in caplog.text
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]

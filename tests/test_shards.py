@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import stopped_after
 from disk_faults import Faults, Killed
 from keras import ops
 
@@ -136,21 +137,11 @@ def test_shards_with_other_settings_are_refused_or_discarded(model, tmp_path):
     assert contents(tmp_path / "s.npz") == whole(model, tmp_path / "whole.npz", **options)
 
 
-def test_a_shard_that_was_stopped_continues(model, tmp_path, monkeypatch, caplog):
+def test_a_shard_that_was_stopped_continues(model, tmp_path, caplog):
     caplog.set_level("INFO", "kddim")
     options = {"num_images": 12, "diffusion_steps": 1, "batch_size": 2}
-    compute, done = Generation.compute, []
-
-    def stop_after_two(self, key, *args):
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(key)
-        return compute(self, key, *args)
-
-    monkeypatch.setattr(Generation, "compute", stop_after_two)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(Generation, 2):
         shard(model, 2, 2, tmp_path / "s.npz", **options)
-    monkeypatch.setattr(Generation, "compute", compute)
     for index in (2, 1):
         shard(model, index, 2, tmp_path / "s.npz", **options)
     assert "1 of 3 parts to do" in caplog.text
