@@ -9,6 +9,7 @@ from keras import ops
 from kddim import predictions
 from kddim.backend import rows_of_replica
 from kddim.checks import check_count
+from kddim.generation import labels_or_none
 from kddim.networks.adopt import copy_network
 from kddim.objective import Regression
 
@@ -26,6 +27,9 @@ class ProgressiveDistillation(keras.layers.Layer):
     images that the teacher predicts in its own last step, because these are the images that
     sampling returns.
 
+    The teacher of a model with classes sees the labels that the student sees. Where the dropout
+    hides one, both denoise without it, so that the student can be guided, too.
+
     `StagesCallback` begins the stages. The stage and the teacher are weights of the objective, so
     that checkpoints hold them. Files of the model do not.
 
@@ -40,16 +44,11 @@ class ProgressiveDistillation(keras.layers.Layer):
         teacher: Network whose weights are to be those of the first teacher when training begins.
 
     Raises:
-        ValueError: If an argument is out of range, or if the model has classes.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, model: Any, diffusion_steps: int, teacher_type: str):
         super().__init__(name="distillation", dtype="float32", trainable=False)
-        if model.num_classes is not None:
-            raise ValueError(
-                "Expected a model without classes, because distillation does not teach labels. "
-                f"Received: num_classes={model.num_classes}"
-            )
         if model.prediction_type == "noise":
             raise ValueError(
                 "Expected a model that predicts another quantity than the noise, such as "
@@ -63,7 +62,8 @@ class ProgressiveDistillation(keras.layers.Layer):
         self.stage = self.add_weight(
             name="stage", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
-        self.teacher = copy_network(model.network, model.image_shape)
+        self.labelled = model.num_classes is not None
+        self.teacher = copy_network(model.network, model.image_shape, self.labelled)
         self.teacher.trainable = False
         self.built = True
 
@@ -111,9 +111,10 @@ class ProgressiveDistillation(keras.layers.Layer):
         middle, end = times - 0.5 / steps, ops.maximum(times - 1.0 / steps, 0.0)
         rates, middle_rates, end_rates = (schedule(t) for t in (times, middle, end))
         noisy_images = rates[1] * images + rates[0] * noises
-        teacher_noises, teacher_images = self._teach(noisy_images, *rates)
+        labels = getattr(denoise, "labels", None)
+        teacher_noises, teacher_images = self._teach(labels, noisy_images, *rates)
         between = middle_rates[1] * teacher_images + middle_rates[0] * teacher_noises
-        teacher_noises, teacher_images = self._teach(between, *middle_rates)
+        teacher_noises, teacher_images = self._teach(labels, between, *middle_rates)
         reached = end_rates[1] * teacher_images + end_rates[0] * teacher_noises
         # The image with which one step of DDIM leads to the same place (Appendix G).
         ratio = end_rates[0] / rates[0]
@@ -128,8 +129,13 @@ class ProgressiveDistillation(keras.layers.Layer):
             "pred_images": pair[1], "prediction": found[0], "target": found[1],
         }  # fmt: skip
 
-    def _teach(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> tuple[Any, Any]:
-        output = self.teacher([noisy_images, noise_rates**2], training=False)
+    def _teach(
+        self, labels: Any, noisy_images: Any, noise_rates: Any, signal_rates: Any
+    ) -> tuple[Any, Any]:
+        inputs = [noisy_images, noise_rates**2]
+        if self.labelled:
+            inputs.append(labels_or_none(labels, ops.shape(noisy_images)[0]))
+        output = self.teacher(inputs, training=False)
         output = ops.cast(output, "float32")
         arguments = output, noisy_images, noise_rates, signal_rates
         pair = predictions.split(self.prediction_type, *arguments)

@@ -1,6 +1,7 @@
 """Keras' hooks of a model that trains: images to a loss, with an objective."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,27 @@ from kddim.metrics.direction import LowerIsBetter
 from kddim.objective import Regression
 
 _KID = LowerIsBetter("kid")  # `KIDCallback` puts its values into the logs
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchDenoiser:
+    """The denoiser that an objective receives for a batch: `(pred_noises, pred_images)` of it.
+
+    Attributes:
+        denoise: Method `denoise` of the model.
+        training: True in a training step.
+        labels: Integer labels `(batch,)` that the network sees, negative where they are hidden.
+            None for a model without classes.
+    """
+
+    denoise: Callable[..., tuple[Any, Any]]
+    training: bool
+    labels: Any = None
+
+    def __call__(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> tuple[Any, Any]:
+        given = {} if self.labels is None else {"labels": self.labels}
+        arguments = noisy_images, noise_rates, signal_rates
+        return self.denoise(*arguments, training=self.training, **given)
 
 
 class Fitting(keras.Model):
@@ -160,20 +182,16 @@ class Fitting(keras.Model):
         else:
             seeds = self.validation_seed_generator
             noises, times = self.objective.draw_validation(images, self.schedule, seeds)
-
-        def denoise(noisy_images, noise_rates, signal_rates):
-            arguments = noisy_images, noise_rates, signal_rates
-            return self.denoise(*arguments, training=training, **labels)
-
+        denoise = BatchDenoiser(self.denoise, training, labels)
         return self.objective.examples(denoise, self.diffusion_schedule, images, noises, times)
 
-    def _labels_seen(self, labels: Any, images: Any, training: bool) -> dict[str, Any]:
-        """Return the labels that the network sees, as an argument of `denoise`.
+    def _labels_seen(self, labels: Any, images: Any, training: bool) -> Any:
+        """Return the labels that the network sees, or None for a model without classes.
 
         In training, a label is hidden with probability `label_dropout`.
         """
         if self.num_classes is None:
-            return {}
+            return None
         labels = labels_or_none(labels, ops.shape(images)[0])
         if training and self.label_dropout > 0.0:
             draws = backend.rows_of_replica(
@@ -181,7 +199,7 @@ class Fitting(keras.Model):
                 ops.shape(labels)[0],
             )
             labels = ops.where(draws < self.label_dropout, NO_LABEL, labels)
-        return {"labels": labels}
+        return labels
 
     def draw(self, images: Any) -> tuple[Any, Any]:
         """Draw the noises and times of one training step.

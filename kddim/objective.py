@@ -119,6 +119,7 @@ class Regression(Configurable):
 
         Args:
             denoise: `(noisy_images, noise_rates, signal_rates) -> (pred_noises, pred_images)`.
+                In `fit` its attribute `labels` holds the labels that the network sees, or None.
             schedule: Diffusion times to `(noise_rates, signal_rates)`.
             images: Normalised images, `(batch, height, width, channels)`.
             noises: Noises of the same shape.

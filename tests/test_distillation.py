@@ -186,3 +186,44 @@ def test_the_verb_takes_the_settings_of_the_model(teacher, tmp_path, capsys):
     assert config["init"]["model"] == str(teacher)
     assert "diffusion steps 2" in capsys.readouterr().err or settings["kid_steps"] == 2
     assert runs.load_model(output).generate(1, 2).shape == (1, 8, 8, 1)
+
+
+@pytest.mark.backend
+def test_the_teacher_sees_the_labels_of_the_student(images):
+    """The targets of hidden labels are those of a teacher without labels."""
+    model = make_model(images, prediction_type="velocity", num_classes=3)
+    objective = distil(model)
+    seen = []
+    teach = objective._teach
+    objective._teach = lambda labels, *args: seen.append(to_numpy(labels)) or teach(labels, *args)
+    model.label_dropout = 0.0
+    labels = np.array([0, 2, 1, 1])
+    found = model.call((ops.convert_to_tensor(images[:4]), ops.convert_to_tensor(labels)), training=True)  # fmt: skip
+    assert [one.tolist() for one in seen] == [labels.tolist()] * 2
+    assert found["target"].shape == (4, *model.image_shape)
+    model.label_dropout = 1.0
+    model.call((ops.convert_to_tensor(images[:4]), ops.convert_to_tensor(labels)), training=True)
+    assert seen[-1].tolist() == [-1] * 4
+
+
+@pytest.mark.backend
+def test_a_labelled_student_learns_its_teacher(images):
+    model = make_model(images, prediction_type="velocity", num_classes=3)
+    distil(model)
+    labels = np.arange(len(images)) % 3
+    history = model.fit(images, labels, batch_size=16, epochs=3, verbose=0, callbacks=[StagesCallback()])  # fmt: skip
+    assert np.all(np.isfinite(history.history["loss"]))
+    assert model.generate(3, 2, labels=[0, 1, 2], seed=0).shape == (3, *model.image_shape)
+    assert model.generate(2, 2, labels=1, guidance_scale=2.0, seed=0).shape == (2, *model.image_shape)  # fmt: skip
+
+
+def test_a_labelled_run_is_distilled(tmp_path, capsys):
+    config = TrainingConfig("digits", labels=True, limit=100, widths=[4, 8], block_depth=1, epochs=10, kid_encoder="none")  # fmt: skip
+    run = train(config, tmp_path / "run", verbose=0)
+    output = tmp_path / "two"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["distill", str(run), "digits", "--diffusion-steps", "2", "--output", str(output), "--encoder", "none"])  # fmt: skip
+    assert stopped.value.code == 0, capsys.readouterr().err
+    student = runs.load_model(output)
+    assert student.class_names == runs.load_model(run).class_names
+    assert student.generate(2, 2, labels="7").shape == (2, 8, 8, 1)
