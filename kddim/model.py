@@ -8,7 +8,7 @@ import keras
 from kddim import ema as ema_average
 from kddim import predictions
 from kddim.denoiser import Denoiser, override_of
-from kddim.fitting import Fitting
+from kddim.feeding import Feeding
 from kddim.labels import check_dropout
 from kddim.latents import resolve_seed
 from kddim.networks.adopt import copy_network
@@ -20,7 +20,7 @@ from kddim.registry import load_object
 
 
 @keras.saving.register_keras_serializable(package="kddim")
-class DiffusionModel(Fitting, Denoiser):  # type: ignore[misc]
+class DiffusionModel(Feeding, Denoiser):  # type: ignore[misc]
     """Denoising diffusion implicit model (Song, Meng and Ermon, arXiv 2010.02502).
 
     Training: images -> normaliser -> mixed with noise at the rates of the schedule -> network
