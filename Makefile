@@ -69,7 +69,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(JUDGES)
 	touch $@
 
-# Attacks on the whole package, an hour on 2 cores: build/faults.md is the table of
+# Attacks on the whole package, for at most 55 minutes: build/faults.md is the table of
 # docs/reliability.md. `python -m faults --help` has filters, and replays one attack.
 faults: $(VENV)/.installed-test
 	$(BIN)/python -m faults --seed 0 --minutes 55 --output build/faults.md

@@ -62,7 +62,7 @@ def interpolate(**options):
 @shared.steps_option("10,20,50,100,200")
 @click.option("--num-images", "-n", type=int, default=64, help="Number of real images.")  # fmt: skip
 @shared.split_option("validation")
-@shared.DETERMINISTIC_SAMPLER
+@shared.ENCODING_SAMPLER
 @shared.generation_options
 @shared.model_runtime
 def reconstruct(source, num_images, split, **options):

@@ -87,6 +87,7 @@ MODEL = click.argument("model", type=click.Path())
 JSON_OUTPUT = click.option("--output", "-o", type=PATH, help="A .json file for the result.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 DETERMINISTIC_SAMPLER = click.option("--sampler", default="ddim", help="A deterministic sampler, written as for kddim generate.")
+ENCODING_SAMPLER = click.option("--sampler", default="ddim", help="ddim, with options such as ddim:times=quadratic. No other sampler can be run backwards.")
 
 model_runtime = group(
     starts_keras,
@@ -115,7 +116,7 @@ sampler_options = group(
     generation_options,
 )
 output_options = group(
-    click.option("--output", "-o", type=PATH, help="Folder to create, or folder of an interrupted run to resume. If it is a file, only this one is written, and its ending is one of those above.  [default: a folder beside the model]"),
+    click.option("--output", "-o", type=PATH, help="Folder to create, or folder of an interrupted run to resume. If it is a file, only this one is written, and its ending is one of those above.  [default: a folder in the run, beside the .keras file, or here for a preset]"),
     click.option("--overwrite", is_flag=True, help="Start over, and replace earlier results."),
 )
 encoder_options = group(

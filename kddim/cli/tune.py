@@ -36,7 +36,7 @@ def tune(model, diffusion_steps, sampler, output, overwrite, dtype, **options):
       kddim tune runs/mine --diffusion-steps 3,5,8
       kddim generate runs/mine --diffusion-steps 5 --sampler tuned
       kddim tune flowers --diffusion-steps 5 --output flowers_tuned.keras
-      kddim sweep runs/mine --samplers ddim,tuned --steps 3,5,8
+      kddim sweep runs/mine ~/pictures --sampler ddim --sampler tuned --steps 3,5,8
     """
     from kddim import presets, tuning
     from kddim.cli.report import reserve_file
