@@ -4,7 +4,7 @@
 
 A teacher of digits (8x8) that predicts velocities trains for 150 epochs. Each way then has half of
 the cost of this training: its step is timed against the teacher's training step, in turns, and the
-number of its steps follows. KID compares generated digits with all 1,797 digits (encoder
+number of its steps follows. The stored paths of the teacher are a part of the cost. KID compares generated digits with all 1,797 digits (encoder
 random_conv), with three seeds of noise. Results are kept in the output folder, and what is known is
 not computed again.
 """
@@ -216,6 +216,19 @@ def prepare(way: str, teacher: DiffusionModel, steps: int, total: int) -> Diffus
     return model
 
 
+def cost_of_paths(teacher: DiffusionModel, steps: int, data: Any) -> float:
+    """Return the cost of the stored paths in training steps of the teacher."""
+    model = student_of(teacher)
+    model.compile(loss="mean_squared_error")
+    model.fit(data, epochs=1, verbose=0)
+    begin = time.process_time()
+    model.fit(data, epochs=3, verbose=0)
+    step = (time.process_time() - begin) / (3 * len(data))
+    begin = time.process_time()
+    paths_of(teacher, steps)
+    return (time.process_time() - begin) / step
+
+
 def cost_of(way: str, teacher: DiffusionModel, steps: int, data: Any) -> float:
     """Return the cost of a step of a way in training steps of the teacher, timed in turns."""
     models = [prepare(way, teacher, steps, 100), student_of(teacher)]
@@ -265,7 +278,10 @@ def main() -> None:
     for steps in map(int, options.steps.split(",")):
         for way in options.ways.split(","):
             cost = once(f"cost/{way}/{steps}", cost_of, way, teacher, steps, data)
-            total = math.floor(SHARE * EPOCHS * len(data) / cost)
+            budget = SHARE * EPOCHS * len(data)
+            if way == "pool":
+                budget -= once(f"cost of the paths/{steps}", cost_of_paths, teacher, steps, data)
+            total = math.floor(budget / cost)
             file = options.output / f"{way}_{steps}.keras"
             if not file.is_file():
                 model = prepare(way, teacher, steps, total)

@@ -103,6 +103,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "most steps, squared": {"on": "most steps", "loss": "mean_squared_error"},
     "most steps, sigmoid": {"on": "most steps, squared", "weighting": "sigmoid"},
     "most steps, huber": {"on": "most steps", "loss": "huber"},
+    "most steps, huber, flip, decay": {
+        "on": "most steps, huber", "flip": True, "learning_rate_decay": 0.5,
+    },
+    "more steps, wide, huber, flip, decay": {
+        "on": "more steps, wide", "loss": "huber", "flip": True, "learning_rate_decay": 0.5,
+    },
     "most steps, velocity": {"on": "most steps", "prediction_type": "velocity"},
     "most steps, image": {"on": "most steps", "prediction_type": "image"},
     "most steps, edm": {
