@@ -319,7 +319,7 @@ def test_the_help_shows_defaults_and_needs_no_keras():
     text = " ".join(answer.stdout.split())
     for words in (
         "-o, --output PATH Run folder to create. [required]",
-        "HEIGHTxWIDTH. [default: 64; digits: 8]",
+        "by 8 with four levels. [default: 64; digits: 8]",
         "[default: 32,64,96,128; digits: 32,64,96]",
         "--kid-encoder, --encoder TEXT",
         "Number of images per step. [default: 64]",

@@ -76,7 +76,7 @@ class Settings:
     """Settings that decide the numbers of a training run."""
 
     source: str = setting("digits", "Source of images, as for `kddim.data.load`.", cli=False)
-    image_size: ImageSize | None = setting(None, "Side in pixels, or HEIGHTxWIDTH.")
+    image_size: ImageSize | None = setting(None, "Side in pixels, or HEIGHTxWIDTH. Both are divisible by `patch_size` times 2 for each level after the first: by 8 with four levels.")
     channels: Channels | None = setting(None, "Number of channels: 1 (grey) or 3 (colour).", unset="as in the data")
     widths: tuple[Width, ...] | None = setting(None, "Number of channels of each level of the UNet.")
     block_depth: Depth = setting(2, "Number of residual blocks per level.")
