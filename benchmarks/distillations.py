@@ -26,7 +26,7 @@ from keras import ops
 from kddim import evaluation, predictions, runs
 from kddim.backend import to_numpy
 from kddim.data import load
-from kddim.distillation import ProgressiveDistillation, StagesCallback
+from kddim.distillation import TrajectoryDistillation
 from kddim.learning_rates import ConstantThenLinear
 from kddim.model import DiffusionModel
 from kddim.objective import Regression
@@ -36,27 +36,32 @@ EPOCHS, SHARE, PHASES = 150, 0.5, 12
 POOL, POOL_STEPS = 8192, 16
 
 
-class Direct(ProgressiveDistillation):
-    """One stage: a step of the student does at once what all of the teacher's steps there do."""
+class Progressive(TrajectoryDistillation):
+    """Students of 8, 4, 2 and 1 steps, each the teacher of the next (arXiv 2202.00512)."""
 
     def __init__(self, model, diffusion_steps, teacher_type):
         super().__init__(model, diffusion_steps, teacher_type)
-        self.num_stages, self.substeps = 1, POOL_STEPS // diffusion_steps
+        self.last, self.substeps = diffusion_steps, 2
+        self.num_stages = 1 + int(math.log2(8 / diffusion_steps))
+        self.stage = self.add_weight(name="stage", shape=(), initializer="zeros", trainable=False)
 
-    def examples(self, denoise, schedule, images, noises, times):
-        steps = self._steps()
-        times = ops.maximum(times, 1.0 / steps)
-        first = schedule(times)
-        noisy = start = first[1] * images + first[0] * noises
-        rates = first
-        for index in range(1, self.substeps + 1):
-            pred_noises, pred_images = self._teach(noisy, *rates)
-            rates = schedule(ops.maximum(times - index / (self.substeps * steps), 0.0))
-            noisy = rates[1] * pred_images + rates[0] * pred_noises
-        ratio = rates[0] / first[0]
-        target = (noisy - ratio * start) / (rates[1] - ratio * first[1])
-        last = times - 1.0 / steps <= 1e-6
-        return compare(denoise, ops.where(last, pred_images, target), start, first)
+    @property
+    def diffusion_steps(self):
+        """Number of steps of the present student, a tensor."""
+        if not hasattr(self, "stage"):  # while it is made
+            return self.last
+        return self.last * ops.power(2.0, self.num_stages - 1 - self.stage)
+
+    @diffusion_steps.setter
+    def diffusion_steps(self, steps):
+        self.last = steps
+
+    def begin_phase(self, model, phase):
+        """Let the student become the teacher where a stage begins."""
+        wanted = phase * self.num_stages // PHASES
+        if int(self.stage) < wanted:
+            self.teacher.set_weights(model.ema_network.get_weights())
+            self.stage.assign(wanted)
 
 
 class Pool(Regression):
@@ -196,7 +201,7 @@ def paths_of(teacher: DiffusionModel, diffusion_steps: int) -> tuple[Any, Any, A
 def objective_of(way: str, model: DiffusionModel, teacher: DiffusionModel, steps: int, total: int):
     """Return the objective of a way of teaching."""
     if way in ("progressive", "direct"):
-        kind = ProgressiveDistillation if way == "progressive" else Direct
+        kind = Progressive if way == "progressive" else TrajectoryDistillation
         found = kind(model, steps, "velocity")
         found.teacher.set_weights(teacher.ema_network.get_weights())
         return found
@@ -286,10 +291,13 @@ def main() -> None:
             if not file.is_file():
                 model = prepare(way, teacher, steps, total)
                 phase = load("digits", 8, 64, steps_per_epoch=total // PHASES)[0]
-                model.fit(
-                    phase, epochs=PHASES, verbose=0,
-                    callbacks=[StagesCallback()] if way in ("progressive", "direct") else [],
-                )  # fmt: skip
+                stages = keras.callbacks.LambdaCallback(
+                    on_epoch_begin=lambda epoch, logs, model=model: model.objective.begin_phase(
+                        model, epoch
+                    )
+                )
+                callbacks = [stages] if way == "progressive" else []
+                model.fit(phase, epochs=PHASES, verbose=0, callbacks=callbacks)
                 model.averaged().save(file)
             model = keras.saving.load_model(file)
             for seed in seeds:

@@ -1,6 +1,5 @@
 """Distillation of a trained model: an objective that teaches a network to sample in few steps."""
 
-import math
 from typing import Any
 
 import keras
@@ -14,34 +13,34 @@ from kddim.networks.adopt import copy_network
 from kddim.objective import Regression
 
 MOST_STEPS = 64
-FIRST_STEPS = 8  # of the first student, at least
+TEACHER_STEPS = 16  # of a whole path, at most
 
 
 @keras.saving.register_keras_serializable(package="kddim")
-class ProgressiveDistillation(keras.layers.Layer):
-    """Training objective of progressive distillation.
+class TrajectoryDistillation(keras.layers.Layer):
+    """Training objective that teaches a model to sample in few steps.
 
-    A student learns to do in one step of DDIM what its teacher does in two (Salimans and Ho, ICLR
-    2022, arXiv 2202.00512, Algorithm 2). Then it becomes the teacher, and the number of steps is
-    halved, until it is `diffusion_steps`. All stages are equally long. The last step leads to the
-    images that the teacher predicts in its own last step, because these are the images that
-    sampling returns.
+    A student learns to do in one step of DDIM what a trained teacher does in several: it predicts the
+    image with which its step leads where the teacher's steps lead (the targets of Luhman and Luhman,
+    arXiv 2101.02388, from noisy training images as in Salimans and Ho, ICLR 2022, arXiv 2202.00512).
+    The last step leads to the images that the teacher predicts in its own last step, because these
+    are the images that sampling returns.
 
     The teacher of a model with classes sees the labels that the student sees. Where the dropout
     hides one, both denoise without it, so that the student can be guided, too.
 
-    `StagesCallback` begins the stages. The stage and the teacher are weights of the objective, so
-    that checkpoints hold them. Files of the model do not.
+    The teacher is a weight of the objective, so that checkpoints hold it. Files of the model do not.
 
     Args:
         model: The `DiffusionModel` that is taught. Its prediction type must not be "noise", which
             cannot be sampled in one step: the image would be a quotient by the signal rate.
         diffusion_steps: Number of steps, 1 to 64, of the sampler `DDIM` with uniform times that
             the model is taught for.
-        teacher_type: Prediction type of the first teacher.
+        teacher_type: Prediction type of the teacher.
 
     Attributes:
-        teacher: Network whose weights are to be those of the first teacher when training begins.
+        teacher: Network whose weights are to be those of the teacher when training begins.
+        substeps: Number of steps that the teacher takes in one of the student.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -55,45 +54,24 @@ class ProgressiveDistillation(keras.layers.Layer):
                 "velocity. Received: prediction_type='noise'"
             )
         self.diffusion_steps = check_count("diffusion_steps", diffusion_steps, 1, MOST_STEPS)
-        self.prediction_type = model.prediction_type
+        self.substeps = substeps_of(self.diffusion_steps)
         self.teacher_type = predictions.check(teacher_type, "teacher_type")
         self.for_files = Regression(model.loss_type)
-        self.num_stages = num_stages(self.diffusion_steps)
-        self.stage = self.add_weight(
-            name="stage", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
         self.labelled = model.num_classes is not None
         self.teacher = copy_network(model.network, model.image_shape, self.labelled)
         self.teacher.trainable = False
         self.built = True
 
-    def begin_epoch(self, model: Any, epoch: int, epochs: int) -> None:
-        """Go to the stage of an epoch, unless this is its stage already.
-
-        Args:
-            model: The model that is taught.
-            epoch: Index of the epoch that begins.
-            epochs: Number of epochs of the whole training.
-        """
-        wanted = min(self.num_stages - 1, epoch * self.num_stages // epochs)
-        if int(self.stage) < wanted:
-            self.teacher.set_weights(model.ema_network.get_weights())
-            self.stage.assign(wanted)
-
-    def _steps(self) -> Any:
-        """Return the number of steps of the present student, a float32 tensor."""
-        halvings = ops.cast(self.num_stages - 1 - self.stage, "float32")
-        return self.diffusion_steps * ops.power(2.0, halvings)
-
     def draw(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
         """Draw noises, and times at which a step of the student begins."""
-        steps = self._steps()
 
         def draw(number: Any) -> tuple[Any, Any]:
             """Draw noises, and times at which steps of the student begin."""
             noises = keras.random.normal((number, *images.shape[1:]), seed=seed_generator)
-            step = ops.floor(keras.random.uniform((number, 1, 1, 1), seed=seed_generator) * steps)
-            return noises, 1.0 - ops.minimum(step, steps - 1.0) / steps
+            uniform = keras.random.uniform((number, 1, 1, 1), seed=seed_generator)
+            step = ops.floor(uniform * self.diffusion_steps)
+            step = ops.minimum(step, self.diffusion_steps - 1.0)
+            return noises, 1.0 - step / self.diffusion_steps
 
         return rows_of_replica(draw, ops.shape(images)[0])
 
@@ -104,22 +82,18 @@ class ProgressiveDistillation(keras.layers.Layer):
     def examples(
         self, denoise: Any, schedule: Any, images: Any, noises: Any, times: Any
     ) -> dict[str, Any]:
-        """Take two steps of the teacher, and denoise as the student must to do them in one."""
-        steps = self._steps()
-        # Validation has times between those of the steps.
-        times = ops.maximum(times, 1.0 / steps)
-        middle, end = times - 0.5 / steps, ops.maximum(times - 1.0 / steps, 0.0)
-        rates, middle_rates, end_rates = (schedule(t) for t in (times, middle, end))
+        """Follow the teacher for one step of the student, and denoise as the student must."""
+        length = 1.0 / self.diffusion_steps
+        times = ops.maximum(times, length)  # validation has times between those of the steps
+        rates, end_times = schedule(times), times - length
         noisy_images = rates[1] * images + rates[0] * noises
         labels = getattr(denoise, "labels", None)
-        teacher_noises, teacher_images = self._teach(labels, noisy_images, *rates)
-        between = middle_rates[1] * teacher_images + middle_rates[0] * teacher_noises
-        teacher_noises, teacher_images = self._teach(labels, between, *middle_rates)
-        reached = end_rates[1] * teacher_images + end_rates[0] * teacher_noises
-        # The image with which one step of DDIM leads to the same place (Appendix G).
+        reached, teacher_images = self._follow(labels, schedule, noisy_images, times)
+        end_rates = schedule(ops.maximum(end_times, 0.0))
+        # The image with which one step of DDIM leads to the same place (Salimans and Ho, App. G).
         ratio = end_rates[0] / rates[0]
         target_images = (reached - ratio * noisy_images) / (end_rates[1] - ratio * rates[1])
-        target_images = ops.where(end <= 1e-6, teacher_images, target_images)
+        target_images = ops.where(end_times <= 1e-6, teacher_images, target_images)
         target_images = ops.stop_gradient(target_images)
         target_noises = (noisy_images - rates[1] * target_images) / rates[0]
         pair = denoise(noisy_images, *rates)
@@ -129,35 +103,33 @@ class ProgressiveDistillation(keras.layers.Layer):
             "pred_images": pair[1], "prediction": found[0], "target": found[1],
         }  # fmt: skip
 
+    def _follow(self, labels: Any, schedule: Any, noisy_images: Any, times: Any) -> Any:
+        """Return the noisy images where the teacher's steps end, and its last predicted images."""
+        length = 1.0 / (self.diffusion_steps * self.substeps)
+
+        def step(index: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
+            """Take one step of the teacher. A loop is compiled once, whatever its length."""
+            begin = times - ops.cast(index, "float32") * length
+            noises, images = self._teach(labels, found[0], *schedule(begin))
+            noise_rates, signal_rates = schedule(ops.maximum(begin - length, 0.0))
+            return signal_rates * images + noise_rates * noises, images
+
+        return ops.fori_loop(0, self.substeps, step, (noisy_images, noisy_images))
+
     def _teach(
         self, labels: Any, noisy_images: Any, noise_rates: Any, signal_rates: Any
     ) -> tuple[Any, Any]:
         inputs = [noisy_images, noise_rates**2]
         if self.labelled:
             inputs.append(labels_or_none(labels, ops.shape(noisy_images)[0]))
-        output = self.teacher(inputs, training=False)
-        output = ops.cast(output, "float32")
-        arguments = output, noisy_images, noise_rates, signal_rates
-        pair = predictions.split(self.prediction_type, *arguments)
-        if self.teacher_type == self.prediction_type:
-            return tuple(pair)
-        # Only the first teacher predicts another quantity.
-        first = predictions.split(self.teacher_type, *arguments)
-        return tuple(ops.where(self.stage == 0, one, other) for one, other in zip(first, pair))
+        output = ops.cast(self.teacher(inputs, training=False), "float32")
+        return predictions.split(self.teacher_type, output, noisy_images, noise_rates, signal_rates)
 
     def loss(self, examples: dict[str, Any], pixel_loss: Any) -> Any:
         """Return the loss of a batch, a scalar: that of the velocities."""
         return self.for_files.loss(examples, pixel_loss)
 
 
-def num_stages(diffusion_steps: int) -> int:
-    """Return the number of stages of a distillation: students of 8, 4, 2 and 1 steps for 1."""
-    return 1 + max(0, math.ceil(math.log2(FIRST_STEPS / diffusion_steps)))
-
-
-class StagesCallback(keras.callbacks.Callback):
-    """Callback that begins the stages of a distillation."""
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Go to the stage of the epoch."""
-        self.model.objective.begin_epoch(self.model, epoch, self.params["epochs"])
+def substeps_of(diffusion_steps: int) -> int:
+    """Return the number of steps that a teacher takes in one of a student, at least 2."""
+    return max(2, TEACHER_STEPS // diffusion_steps)

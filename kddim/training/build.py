@@ -6,7 +6,7 @@ import keras
 
 from kddim import callbacks
 from kddim.data import ImageDataset
-from kddim.distillation import ProgressiveDistillation
+from kddim.distillation import TrajectoryDistillation
 from kddim.learning_rates import ConstantThenLinear
 from kddim.metrics import encoders
 from kddim.model import DiffusionModel
@@ -46,7 +46,7 @@ def _objective(config: ResolvedConfig, model: DiffusionModel) -> Any:
     if config.distill_steps is None:
         return Regression(model.loss_type, config.training_times, config.weighting)
     teacher_type = config.distill_from or model.prediction_type
-    return ProgressiveDistillation(model, config.distill_steps, teacher_type)
+    return TrajectoryDistillation(model, config.distill_steps, teacher_type)
 
 
 def _learning_rate(config: ResolvedConfig, steps: int) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from kddim.checks import check_image_size
-from kddim.distillation import num_stages
 from kddim.networks.blocks import check_attention_levels
 from kddim.networks.residual_unet import check_structure
 from kddim.settings import (
@@ -93,10 +92,10 @@ class ResolvedConfig(TrainingConfig):
         check_structure(size, self.widths, self.block_depth, channels, self.patch_size)
         check_attention_levels(self.attention_levels, len(self.widths))
         if self.distill_steps is not None:
-            self._check_distillation(self.distill_steps)
+            self._check_distillation()
         check_fits(self)
 
-    def _check_distillation(self, steps: int) -> None:
+    def _check_distillation(self) -> None:
         """Raise unless the run can teach a model to sample in a number of steps."""
         if self.init is None:
             raise ValueError(
@@ -105,14 +104,4 @@ class ResolvedConfig(TrainingConfig):
         if self.prediction_type == "noise":
             raise ValueError(
                 "Expected a prediction_type such as velocity with distill_steps. Received: noise"
-            )
-        if self.max_minutes is not None:
-            raise ValueError(
-                "Expected no max_minutes with distill_steps, whose stages are parts of the epochs. "
-                f"Received: {self.max_minutes:g}. Use epochs and steps_per_epoch."
-            )
-        if self.epochs < num_stages(steps):
-            raise ValueError(
-                f"Expected epochs of at least {num_stages(steps)}, one for each stage of a "
-                f"distillation to {steps} steps. Received: {self.epochs}"
             )

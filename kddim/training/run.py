@@ -13,7 +13,6 @@ from kddim import callbacks, checkpoints, data, devices, hosts, runs
 from kddim.callbacks import RunCheckpoint
 from kddim.callbacks.health import DivergenceError
 from kddim.callbacks.tracking import trackers
-from kddim.distillation import StagesCallback
 from kddim.files import read_json, write_json
 from kddim.locks import output_lock
 from kddim.run_state import is_run
@@ -173,8 +172,6 @@ class _Run:
         found: list[Any] = [self.measure, callbacks.HealthCallback(folder, self.train_data)]
         if config.max_minutes:
             found.insert(0, callbacks.TimeLimitCallback(60.0 * config.max_minutes))
-        if config.distill_steps is not None:
-            found.insert(0, StagesCallback())
         if config.power_ema:
             found.append(callbacks.PowerAverageCallback(folder / runs.AVERAGES))
         samples = folder / runs.SAMPLES
