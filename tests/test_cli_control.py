@@ -179,12 +179,6 @@ def test_a_black_mask_is_refused(run, flowers, tmp_path, capsys):
     assert "has no white pixel" in capsys.readouterr().err
 
 
-def test_a_labelled_model_is_not_distilled(run, flowers, tmp_path, capsys):
-    status = kddim("distill", run, flowers, "--diffusion-steps", 2, "--output", tmp_path / "new")
-    assert status == 2
-    assert "Expected a model without classes" in capsys.readouterr().err
-
-
 def test_a_labelled_model_becomes_a_preset(run, tmp_path):
     model = runs.load_model(run)
     package.presets.pack(model, tmp_path / "preset")
