@@ -10,6 +10,8 @@ from click.core import ParameterSource
 
 from kddim.cli import options as shared
 from kddim.cli.values import parse_devices, parse_integers, parse_size
+from kddim.names import DEFAULT_RECIPE
+from kddim.presets import recipe
 from kddim.settings import (
     RunSettings,
     annotations_of,
@@ -17,6 +19,7 @@ from kddim.settings import (
     default_words,
     is_path,
     plain_type,
+    text_of,
 )
 
 _TYPES = annotations_of(RunSettings)
@@ -40,19 +43,26 @@ def option_of(name: str) -> Callable:
     if kind is bool:
         words += f"  [default: {_cli_words(default_words(field))}]" if field.default is None else ""
         return click.option(f"{flag}/--no-{flag[2:]}", default=field.default, show_default=False, help=words)  # fmt: skip
-    told = _cli_words(default_words(field))
-    if field.default in (None, ()):
-        words += "  [required]" if told == "required" else f"  [default: {told}]"
+    told = _default_on_command_line(field)
+    words += "  [required]" if told == "required" else f"  [default: {told}]"
     return click.option(
         flag,
         *texts["flags"],
         name,
         type=_click_type(annotation, kind),
         default=None if field.default in (None, ()) else field.default,
-        show_default=field.default not in (None, ()),
+        show_default=False,
         callback=_PARSERS.get(kind),
         help=words,
     )
+
+
+def _default_on_command_line(field: dataclasses.Field) -> str:
+    """Return words for the default of a setting, and for that of the recipe of most runs."""
+    told, chosen = _cli_words(default_words(field)), recipe(DEFAULT_RECIPE)
+    if field.name not in chosen:
+        return told
+    return f"{text_of(field.name, chosen[field.name])} with --preset {DEFAULT_RECIPE}, else {told}"
 
 
 def given_settings(context: click.Context) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import textwrap
 from typing import Annotated, Any, Literal, get_args
 
 from kddim.names import (
+    DEFAULT_RECIPE,
     ENCODERS,
     RECIPES,
     SCHEDULES,
@@ -76,7 +77,7 @@ class Settings:
     """Settings that decide the numbers of a training run."""
 
     source: str = setting("digits", "Source of images, as for `kddim.data.load`.", cli=False)
-    image_size: ImageSize | None = setting(None, "Side in pixels, or HEIGHTxWIDTH.")
+    image_size: ImageSize | None = setting(None, "Side in pixels, or HEIGHTxWIDTH. Both are divisible by `patch_size` times 2 for each level after the first: by 8 with four levels.")
     channels: Channels | None = setting(None, "Number of channels: 1 (grey) or 3 (colour).", unset="as in the data")
     widths: tuple[Width, ...] | None = setting(None, "Number of channels of each level of the UNet.")
     block_depth: Depth = setting(2, "Number of residual blocks per level.")
@@ -129,7 +130,7 @@ class RunSettings(Settings):
 
     output: Path | None = setting(None, "Run folder to create.", flags=("-o",), unset="required")
     backend: Backend | None = setting(None, "Framework that computes.", unset="Keras' own choice, such as KERAS_BACKEND")
-    preset: Annotated[str, OneOf("preset", tuple(RECIPES))] | None = setting(None, f"Recipe, which sets what the command line and the file do not: {join_names(RECIPES)}.", unset="none")
+    preset: Annotated[str, OneOf("preset", tuple(RECIPES))] | None = setting(None, f"Recipe, which sets what the command line and the file do not: {join_names(RECIPES)}.", unset=f"{DEFAULT_RECIPE}; digits, and with `init`: none")
     dtype: Dtype = setting("float32", "Precision of the network.")
 # fmt: on
 
