@@ -1,6 +1,7 @@
 """`import kddim` registers its classes with Keras, in fresh processes."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -110,6 +111,14 @@ for _ in range(2):
 """
     answer = run(program, saved, "-S", PYTHONPATH=str(kddim.__path__[0])[: -len("kddim")])
     assert answer.stdout == "numpy\nnumpy\n" or answer.stdout == "keras\nkeras\n", answer.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN's kernels are those of x86")
+def test_an_import_before_tensorflow_turns_on_onednn_unless_the_user_decided(saved):
+    program = "import kddim, os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    assert run(program, saved, TF_ENABLE_ONEDNN_OPTS="0").stdout == "0\n"
+    unset = "import os; os.environ.pop('TF_ENABLE_ONEDNN_OPTS', None); " + program
+    assert run(unset, saved).stdout == "1\n"
 
 
 def test_public_names_only():
