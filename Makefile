@@ -10,6 +10,9 @@ FLOWERS = $(dir $(RUN))flowers.png
 PYTEST ?= -n 2 --dist loadscope --no-loadscope-reorder
 # Version of PyTorch that the tests were run with. Set TORCH to install another build.
 TORCH ?= torch==2.13.0
+# TensorFlow's oneDNN kernels, which it leaves off where the processor has no AVX512. `import kddim`
+# turns them on as well, but not where Keras is imported before it.
+export TF_ENABLE_ONEDNN_OPTS ?= 1
 JUDGES = "torch-fidelity>=0.4" "clean-fid>=0.1.35"
 
 .PHONY: demo test test-slow lint bench faults clean

@@ -39,7 +39,12 @@ print(json.dumps(mean))
 
 def python(program: list[str]) -> str:
     """Run Python with the given arguments and return its standard output."""
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+    }
     answer = subprocess.run(
         [sys.executable, *program], capture_output=True, text=True, env=environment
     )

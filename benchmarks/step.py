@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 POLICIES = ("float32", "mixed_bfloat16")
 ROUNDS, STEPS, WINDOWS = 7, 2, 4
