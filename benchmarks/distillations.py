@@ -4,7 +4,7 @@
 
 A teacher of digits (8x8) that predicts velocities trains for 150 epochs. Each way then has half of
 the cost of this training: its step is timed against the teacher's training step, in turns, and the
-number of its steps follows. The stored paths of the teacher are a part of the cost. KID compares generated digits with all 1,797 digits (encoder
+number of its steps follows. The paths of the teacher are a part of the cost. KID compares generated digits with all 1,797 digits (encoder
 random_conv), with three seeds of noise. Results are kept in the output folder, and what is known is
 not computed again.
 """
@@ -25,19 +25,94 @@ import keras
 from keras import ops
 
 from kddim import evaluation, predictions, runs
-from kddim.backend import to_numpy
+from kddim.backend import rows_of_replica
 from kddim.data import load
-from kddim.distillation import TrajectoryDistillation
+from kddim.distillation import PathDistillation, paths_of_epoch, substeps_of
 from kddim.learning_rates import ConstantThenLinear
 from kddim.model import DiffusionModel
+from kddim.networks.adopt import copy_network
 from kddim.objective import Regression
 from kddim.training import TrainingConfig, train
 
-EPOCHS, SHARE, PHASES = 150, 0.5, 12
-POOL, POOL_STEPS = 8192, 16
+EPOCHS, SHARE, PHASES, BATCH = 150, 0.5, 12, 64
 
 
-class Progressive(TrajectoryDistillation):
+class Direct(keras.layers.Layer):
+    """The teacher is followed in each training step, from noisy training images."""
+
+    def __init__(self, model, diffusion_steps, teacher_type):
+        super().__init__(dtype="float32", trainable=False)
+        self.diffusion_steps, self.teacher_type = diffusion_steps, teacher_type
+        self.substeps = substeps_of(diffusion_steps)
+        self.for_files = Regression(model.loss_type)
+        self.teacher = copy_network(model.network, model.image_shape)
+        self.teacher.trainable = False
+        self.built = True
+
+    def draw(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
+        """Draw noises, and times at which a step of the student begins."""
+
+        def draw(number: Any) -> tuple[Any, Any]:
+            """Draw noises, and times at which steps of the student begin."""
+            noises = keras.random.normal((number, *images.shape[1:]), seed=seed_generator)
+            uniform = keras.random.uniform((number, 1, 1, 1), seed=seed_generator)
+            step = ops.floor(uniform * self.diffusion_steps)
+            step = ops.minimum(step, self.diffusion_steps - 1.0)
+            return noises, 1.0 - step / self.diffusion_steps
+
+        return rows_of_replica(draw, ops.shape(images)[0])
+
+    def draw_validation(self, images: Any, schedule: Any, seed_generator: Any) -> tuple[Any, Any]:
+        """Draw noises and times as `Regression` does."""
+        return self.for_files.draw_validation(images, schedule, seed_generator)
+
+    def examples(
+        self, denoise: Any, schedule: Any, images: Any, noises: Any, times: Any
+    ) -> dict[str, Any]:
+        """Follow the teacher for one step of the student, and denoise as the student must."""
+        length = 1.0 / self.diffusion_steps
+        times = ops.maximum(times, length)  # validation has times between those of the steps
+        rates, end_times = schedule(times), times - length
+        noisy_images = rates[1] * images + rates[0] * noises
+        reached, teacher_images = self._follow(schedule, noisy_images, times)
+        end_rates = schedule(ops.maximum(end_times, 0.0))
+        # The image with which one step of DDIM leads to the same place (Salimans and Ho, App. G).
+        ratio = end_rates[0] / rates[0]
+        target_images = (reached - ratio * noisy_images) / (end_rates[1] - ratio * rates[1])
+        target_images = ops.where(end_times <= 1e-6, teacher_images, target_images)
+        target_images = ops.stop_gradient(target_images)
+        target_noises = (noisy_images - rates[1] * target_images) / rates[0]
+        pair = denoise(noisy_images, *rates)
+        found = [predictions.quantity("velocity", p, *rates) for p in (pair, (target_noises, target_images))]  # fmt: skip
+        return {
+            "images": target_images, "noises": target_noises, "pred_noises": pair[0],
+            "pred_images": pair[1], "prediction": found[0], "target": found[1],
+        }  # fmt: skip
+
+    def _follow(self, schedule: Any, noisy_images: Any, times: Any) -> Any:
+        """Return the noisy images where the teacher's steps end, and its last predicted images."""
+        length = 1.0 / (self.diffusion_steps * self.substeps)
+
+        def step(index: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
+            """Take one step of the teacher. A loop is compiled once, whatever its length."""
+            begin = times - ops.cast(index, "float32") * length
+            noises, images = self._teach(found[0], *schedule(begin))
+            noise_rates, signal_rates = schedule(ops.maximum(begin - length, 0.0))
+            return signal_rates * images + noise_rates * noises, images
+
+        return ops.fori_loop(0, self.substeps, step, (noisy_images, noisy_images))
+
+    def _teach(self, noisy_images: Any, noise_rates: Any, signal_rates: Any) -> tuple[Any, Any]:
+        inputs = [noisy_images, noise_rates**2]
+        output = ops.cast(self.teacher(inputs, training=False), "float32")
+        return predictions.split(self.teacher_type, output, noisy_images, noise_rates, signal_rates)
+
+    def loss(self, examples: dict[str, Any], pixel_loss: Any) -> Any:
+        """Return the loss of a batch, a scalar: that of the velocities."""
+        return self.for_files.loss(examples, pixel_loss)
+
+
+class Progressive(Direct):
     """Students of 8, 4, 2 and 1 steps, each the teacher of the next (arXiv 2202.00512)."""
 
     def __init__(self, model, diffusion_steps, teacher_type):
@@ -63,31 +138,6 @@ class Progressive(TrajectoryDistillation):
         if int(self.stage) < wanted:
             self.teacher.set_weights(model.ema_network.get_weights())
             self.stage.assign(wanted)
-
-
-class Pool(Regression):
-    """Regression on stored paths of the teacher, from its noise to its image (arXiv 2101.02388).
-
-    Args:
-        starts: Noisy images where a step of the student begins, `(rows, height, width, channels)`.
-        targets: Images that the step is to predict.
-        times: Diffusion times of the starts, `(rows, 1, 1, 1)`.
-    """
-
-    def __init__(self, starts, targets, times):
-        super().__init__("velocity")
-        self.__dict__["rows"] = tuple(map(ops.convert_to_tensor, (starts, targets, times)))
-
-    def draw(self, images, schedule, seed_generator):
-        shape, rows = (ops.shape(images)[0],), len(self.rows[0])
-        drawn = keras.random.randint(shape, 0, rows, seed=seed_generator)
-        return drawn, ops.take(self.rows[2], drawn, axis=0)
-
-    def examples(self, denoise, schedule, images, noises, times):
-        if len(noises.shape) > 1:  # validation
-            return super().examples(denoise, schedule, images, noises, times)
-        starts, targets = (ops.take(one, noises, axis=0) for one in self.rows[:2])
-        return compare(denoise, targets, starts, schedule(times))
 
 
 class Consistency(Regression):
@@ -167,48 +217,18 @@ def student_of(teacher: DiffusionModel) -> DiffusionModel:
     return model
 
 
-def paths_of(teacher: DiffusionModel, diffusion_steps: int) -> tuple[Any, Any, Any]:
-    """Return the rows of `Pool` for a number of steps."""
-    from kddim.latents import initial_noise
-    from kddim.samplers import DDIM
-
-    seen: list[tuple[float, Any, Any]] = []
-    each = POOL_STEPS // diffusion_steps
-    noises = initial_noise(POOL, teacher.image_shape, 77)
-    states: list[Any] = []
-
-    def keep(step, noisy_images, pred_images):
-        states.append((to_numpy(noisy_images), to_numpy(pred_images)))
-
-    teacher.generate(POOL, POOL_STEPS, DDIM(), initial_noise=noises, batch_size=POOL, callback=keep)
-    for step in range(diffusion_steps):
-        time_ = 1.0 - step / diffusion_steps
-        start = noises if step == 0 else states[step * each - 1][0]
-        reached, predicted = states[(step + 1) * each - 1]
-        if step + 1 < diffusion_steps:
-            end = 1.0 - (step + 1) / diffusion_steps
-            (noise, signal), (end_noise, end_signal) = (
-                [float(to_numpy(rate)) for rate in teacher.schedule(t)] for t in (time_, end)
-            )
-            ratio = end_noise / noise
-            predicted = (reached - ratio * start) / (end_signal - ratio * signal)
-        seen.append((time_, start, predicted))
-    import numpy as np
-
-    times = np.concatenate([np.full((POOL, 1, 1, 1), t, "float32") for t, _, _ in seen])
-    return np.concatenate([s for _, s, _ in seen]), np.concatenate([p for _, _, p in seen]), times
-
-
 def objective_of(way: str, model: DiffusionModel, teacher: DiffusionModel, steps: int, total: int):
     """Return the objective of a way of teaching."""
-    if way in ("progressive", "direct"):
-        kind = Progressive if way == "progressive" else TrajectoryDistillation
-        found = kind(model, steps, "velocity")
-        found.teacher.set_weights(teacher.ema_network.get_weights())
-        return found
-    if way == "pool":
-        return Pool(*paths_of(teacher, steps))
-    return Consistency(model.optimizer.iterations, total)
+    if way == "consistency":
+        return Consistency(model.optimizer.iterations, total)
+    if way == "paths":
+        images = BATCH * (total // PHASES)
+        paths = paths_of_epoch(images, steps, model.image_shape)
+        found = PathDistillation(model, steps, "velocity", paths)
+    else:
+        found = {"progressive": Progressive, "direct": Direct}[way](model, steps, "velocity")
+    found.teacher.set_weights(teacher.ema_network.get_weights())
+    return found
 
 
 def prepare(way: str, teacher: DiffusionModel, steps: int, total: int) -> DiffusionModel:
@@ -222,22 +242,9 @@ def prepare(way: str, teacher: DiffusionModel, steps: int, total: int) -> Diffus
     return model
 
 
-def cost_of_paths(teacher: DiffusionModel, steps: int, data: Any) -> float:
-    """Return the cost of the stored paths in training steps of the teacher."""
-    model = student_of(teacher)
-    model.compile(loss="mean_squared_error")
-    model.fit(data, epochs=1, verbose=0)
-    begin = time.process_time()
-    model.fit(data, epochs=3, verbose=0)
-    step = (time.process_time() - begin) / (3 * len(data))
-    begin = time.process_time()
-    paths_of(teacher, steps)
-    return (time.process_time() - begin) / step
-
-
 def cost_of(way: str, teacher: DiffusionModel, steps: int, data: Any) -> float:
     """Return the cost of a step of a way in training steps of the teacher, timed in turns."""
-    models = [prepare(way, teacher, steps, 100), student_of(teacher)]
+    models = [prepare(way, teacher, steps, PHASES * len(data)), student_of(teacher)]
     models[1].compile(loss="mean_squared_error")
     seconds: list[list[float]] = [[], []]
     for _ in range(8):
@@ -260,7 +267,7 @@ def score(model: DiffusionModel, steps: int, seed: int, sampler: Any = "ddim") -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("build/distillations"))
-    parser.add_argument("--ways", default="progressive,direct,pool,consistency")
+    parser.add_argument("--ways", default="progressive,direct,paths,consistency")
     parser.add_argument("--steps", default="2,1", help="numbers of steps that are taught")
     parser.add_argument("--seeds", default="1000,1001,1002", help="of the noise of the images")
     options = parser.parse_args()
@@ -276,7 +283,7 @@ def main() -> None:
         return known[key]
 
     teacher = teacher_of(options.output / "teacher")
-    data = load("digits", 8, 64)[0]
+    data = load("digits", 8, BATCH)[0]
     seeds = [int(seed) for seed in options.seeds.split(",")]
     for steps in (1, 2, 5, 20, 50):
         for seed in seeds:
@@ -285,13 +292,11 @@ def main() -> None:
         for way in options.ways.split(","):
             cost = once(f"cost/{way}/{steps}", cost_of, way, teacher, steps, data)
             budget = SHARE * EPOCHS * len(data)
-            if way == "pool":
-                budget -= once(f"cost of the paths/{steps}", cost_of_paths, teacher, steps, data)
             total = math.floor(budget / cost)
             file = options.output / f"{way}_{steps}.keras"
             if not file.is_file():
                 model = prepare(way, teacher, steps, total)
-                phase = load("digits", 8, 64, steps_per_epoch=total // PHASES)[0]
+                phase = load("digits", 8, BATCH, steps_per_epoch=total // PHASES)[0]
                 stages = keras.callbacks.LambdaCallback(
                     on_epoch_begin=lambda epoch, logs, model=model: model.objective.begin_phase(
                         model, epoch

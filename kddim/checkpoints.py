@@ -92,7 +92,14 @@ def write_checkpoint(path: Path, model: keras.Model, state: RunState) -> None:
 
 
 def _groups(model: keras.Model) -> dict[str, list[Any]]:
-    return {"model": list(model.variables), "optimizer": list(model.optimizer.variables)}
+    """Return the variables of a model and its optimiser that a checkpoint holds.
+
+    An objective may have `unsaved_variables`, which it computes at the beginning of an epoch.
+    """
+    objective = getattr(model, "objective", None)
+    left_out = {id(variable) for variable in getattr(objective, "unsaved_variables", ())}
+    kept = [variable for variable in model.variables if id(variable) not in left_out]
+    return {"model": kept, "optimizer": list(model.optimizer.variables)}
 
 
 def scalars_of(model: keras.Model) -> dict[str, np.ndarray]:

@@ -48,6 +48,8 @@ class Feeding(Fitting):
             # that a resumed training cannot repeat.
             kwargs.setdefault("shuffle", False)
         callbacks = _callbacks_of(kwargs["callbacks"] if "callbacks" in kwargs else args[4:5])
+        if hasattr(self.objective, "begin_epoch"):
+            args, kwargs = _with_callback(args, kwargs, _BeginEpoch())
         for callback in callbacks:
             if hasattr(callback, "before_fit"):
                 callback.before_fit(self, x, callbacks)
@@ -112,6 +114,25 @@ class Feeding(Fitting):
                 values = backend.to_numpy(given[0]) if given else None
                 check_batch_labels(values, len(images), self.num_classes)
         return with_batches_in_tuples(data)
+
+
+class _BeginEpoch(keras.callbacks.Callback):
+    """Callback that tells the objective of a model that an epoch begins."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.objective.begin_epoch(epoch)
+
+
+def _with_callback(args: tuple, kwargs: dict[str, Any], callback: Any) -> tuple[tuple, dict]:
+    """Return the arguments of `fit` behind the images, with another callback."""
+    given = args[4] if len(args) > 4 else kwargs.get("callbacks")
+    if isinstance(given, keras.callbacks.CallbackList):
+        given.append(callback)
+        return args, kwargs
+    callbacks = [callback, *_callbacks_of(given)]
+    if len(args) > 4:
+        return (*args[:4], callbacks, *args[5:]), kwargs
+    return args, kwargs | {"callbacks": callbacks}
 
 
 def _callbacks_of(given: Any) -> list[Any]:

@@ -30,7 +30,8 @@ class Regression(Configurable):
     DDIM paper's Eq. 5 with all weights equal to one. `DiffusionModel.compile(objective=...)`
     replaces it. An objective is any object with the four methods below. An objective that
     holds weights, such as the teacher of a distillation, must also be a `keras.layers.Layer`,
-    so that Keras tracks the weights.
+    so that Keras tracks the weights. `fit` calls `begin_epoch(epoch)` of an objective that has this
+    method, and checkpoints leave out the variables in its attribute `unsaved_variables`.
 
     Args:
         loss_type: Quantity that the loss compares: "noise", "image", "velocity" or "flow". A

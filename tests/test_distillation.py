@@ -11,7 +11,9 @@ from keras import ops
 import kddim
 from kddim import cli, runs
 from kddim.backend import to_numpy
-from kddim.distillation import TrajectoryDistillation, substeps_of
+from kddim.checkpoints import newest, read_checkpoint
+from kddim.distillation import PathDistillation, paths_of_epoch, substeps_of
+from kddim.fitting import BatchDenoiser
 from kddim.training import TrainingConfig, resume, train
 
 
@@ -20,8 +22,8 @@ def student(images):
     return make_model(images, prediction_type="velocity")
 
 
-def distil(student, steps=2, teacher_type="velocity"):
-    objective = TrajectoryDistillation(student, steps, teacher_type)
+def distil(student, steps=2, teacher_type="velocity", num_paths=64, seed=5):
+    objective = PathDistillation(student, steps, teacher_type, num_paths, seed)
     student.compile(keras.optimizers.Adam(1e-3), loss="mean_squared_error", objective=objective)
     return objective
 
@@ -33,37 +35,81 @@ def test_the_teacher_takes_sixteen_steps_or_two_for_each(steps, substeps):
 
 @pytest.mark.backend
 @pytest.mark.parametrize("teacher_type", ["velocity", "noise", "image"])
-@pytest.mark.parametrize(("steps", "step"), [(2, 0), (2, 1), (1, 0), (8, 3)])
-def test_the_target_leads_where_the_steps_of_the_teacher_lead(student, teacher_type, steps, step):
+@pytest.mark.parametrize("steps", [1, 2, 8])
+def test_the_images_lead_where_the_steps_of_the_teacher_lead(student, teacher_type, steps):
     """The teacher's steps are those that `generate` takes."""
-    objective = distil(student, steps, teacher_type)
+    objective = distil(student, steps, teacher_type, num_paths=3)
     teacher = type(student).from_config({**student.get_config(), "prediction_type": teacher_type, "loss_type": None})  # fmt: skip
     teacher.ema_network.set_weights(objective.teacher.get_weights())
-    noises = kddim.latents.initial_noise(3, student.image_shape, 1)
-    images = kddim.latents.initial_noise(3, student.image_shape, 2)
-    substeps = objective.substeps
-    times = [1.0 - (step + index / substeps) / steps for index in range(substeps + 1)]
-    (noise, signal), (end_noise, end_signal) = (student.schedule(np.array(t)) for t in (times[0], times[-1]))  # fmt: skip
-    noisy = (signal * images + noise * noises).astype("float32")
-    ends = {}
-    sampler = kddim.samplers.DDIM(times=[max(time, 0.0) for time in times])
-    pred = sampler.sample(
-        lambda *a: teacher.denoise(*a), student.schedule, noisy, substeps,
-        callback=lambda i, noisy, pred: ends.update(noisy=to_numpy(noisy)),
-    )  # fmt: skip
-    found = objective.examples(
-        lambda *rates: student.denoise(*rates),
-        student.diffusion_schedule,
-        *(ops.convert_to_tensor(v) for v in (images, noises, np.full((3, 1, 1, 1), times[0], "float32"))),
-    )  # fmt: skip
-    target = to_numpy(found["images"])
-    if step == steps - 1:  # sampling returns the last prediction
-        np.testing.assert_allclose(target, to_numpy(pred), atol=1e-3)
-    else:
-        led = end_signal * target + end_noise * to_numpy(found["noises"])
-        np.testing.assert_allclose(led, ends["noisy"], atol=2e-3)
-    velocity = signal * to_numpy(found["noises"]) - noise * target
-    np.testing.assert_allclose(to_numpy(found["target"]), velocity, atol=1e-3)
+    noises = kddim.latents.initial_noise(3, student.image_shape, 5, start=2 * 3)
+    seen, last = [noises], []
+
+    def keep(step, noisy_images, pred_images):
+        seen.append(to_numpy(noisy_images))
+        last.append(to_numpy(pred_images))
+
+    teacher.generate(3, steps * objective.substeps, initial_noise=noises, callback=keep)
+    objective.begin_epoch(2)
+    starts, targets = (to_numpy(v.value).reshape(steps, 3, *student.image_shape) for v in objective.unsaved_variables)  # fmt: skip
+    for step in range(steps):
+        np.testing.assert_allclose(starts[step], seen[step * objective.substeps], atol=1e-4)
+        if step == steps - 1:  # sampling returns the last prediction
+            np.testing.assert_allclose(targets[step], last[-1], atol=1e-4)
+            continue
+        (noise, signal), (end_noise, end_signal) = (student.schedule(np.array(1.0 - k / steps)) for k in (step, step + 1))  # fmt: skip
+        led = (
+            end_signal * targets[step] + end_noise * (starts[step] - signal * targets[step]) / noise
+        )
+        np.testing.assert_allclose(led, seen[(step + 1) * objective.substeps], atol=1e-3)
+
+
+@pytest.mark.backend
+def test_paths_depend_on_the_epoch_and_the_seed(student):
+    def starts(epoch, seed=0):
+        objective = distil(student, 2, num_paths=4, seed=seed)
+        assert objective.unsaved_variables[0].path.endswith("starts")
+        objective.begin_epoch(epoch)
+        return to_numpy(objective.unsaved_variables[0].value)
+
+    np.testing.assert_array_equal(starts(3), starts(3))
+    assert not np.allclose(starts(3), starts(4))
+    assert not np.allclose(starts(3), starts(3, seed=1))
+
+
+@pytest.mark.backend
+def test_a_batch_holds_stored_steps_with_their_times(student):
+    objective = distil(student, 4, num_paths=5)
+    objective.begin_epoch(0)
+    generator = keras.random.SeedGenerator(0)
+    images = ops.zeros((400, *student.image_shape))
+    rows, times = objective.draw(images, student.schedule, generator)
+    assert set(to_numpy(rows).tolist()) == set(range(20))
+    np.testing.assert_allclose(
+        to_numpy(times)[:, 0, 0, 0], 1.0 - to_numpy(rows) // 5 / 4, atol=1e-6
+    )
+    seen = {}
+
+    def denoise(noisy_images, noise_rates, signal_rates):
+        seen.update(noisy=noisy_images, rates=(noise_rates, signal_rates))
+        return student.denoise(noisy_images, noise_rates, signal_rates)
+
+    found = objective.examples(denoise, student.diffusion_schedule, images, rows, times)
+    starts, targets = (to_numpy(v.value) for v in objective.unsaved_variables)
+    np.testing.assert_array_equal(to_numpy(seen["noisy"]), starts[to_numpy(rows)])
+    noise, signal = map(to_numpy, seen["rates"])
+    image, noises = to_numpy(found["images"]), to_numpy(found["noises"])
+    np.testing.assert_array_equal(image, targets[to_numpy(rows)])
+    np.testing.assert_allclose(signal * image + noise * noises, starts[to_numpy(rows)], atol=1e-4)
+    np.testing.assert_allclose(
+        to_numpy(found["target"]), signal * noises - noise * image, atol=1e-4
+    )
+
+
+def test_a_small_epoch_has_few_paths_and_a_large_one_no_more_than_memory():
+    assert paths_of_epoch(1, 1, (8, 8, 1)) == 1
+    assert paths_of_epoch(1200, 2, (8, 8, 1)) == 100
+    most = paths_of_epoch(10**7, 2, (64, 64, 3))
+    assert 2 * most * 2 * 4 * 64 * 64 * 3 <= 2**29
 
 
 @pytest.mark.backend
@@ -75,17 +121,6 @@ def test_the_teacher_stays_as_it_is(student, images):
     for one, other in zip(objective.teacher.get_weights(), first):
         np.testing.assert_array_equal(one, other)
     assert any(np.any(one != other) for one, other in zip(student.network.get_weights(), before))
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("steps", [1, 2, 5])
-def test_times_of_the_student_are_those_of_its_steps(student, steps):
-    objective = distil(student, steps)
-    generator = keras.random.SeedGenerator(0)
-    images = ops.zeros((400, *student.image_shape))
-    _, times = objective.draw(images, student.schedule, generator)
-    found = np.unique(to_numpy(times).round(5))
-    np.testing.assert_allclose(found, np.arange(1, steps + 1) / steps, atol=1e-5)
 
 
 @pytest.mark.backend
@@ -115,7 +150,7 @@ def test_files_of_the_model_hold_no_teacher(student, images, tmp_path):
 
 def test_a_model_of_noises_is_refused(model):
     with pytest.raises(ValueError, match="another quantity than the noise"):
-        TrajectoryDistillation(model, 2, "noise")
+        PathDistillation(model, 2, "noise")
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +181,8 @@ def test_a_run_of_distillation_and_its_resumption(teacher, tmp_path):
     assert one.prediction_type == "velocity"
     for weight, same in zip(one.get_weights(), other.get_weights()):
         np.testing.assert_allclose(weight, same, atol=1e-6)
+    names = read_checkpoint(newest(part / "checkpoints").path)[2]["model"]
+    assert not any(name.endswith(("starts", "targets")) for name, *_ in names)
     assert "distill_steps: 2" in " ".join(f"{k}: {v}" for k, v in runs.describe(part).items()).replace("training ", "")  # fmt: skip
 
 
@@ -163,7 +200,7 @@ def test_the_verb_takes_the_settings_of_the_model(teacher, tmp_path, capsys):
     assert stopped.value.code == 0, capsys.readouterr().err
     config = json.loads((output / "config.json").read_text())
     settings = config["training"]
-    wanted = {"limit": 100, "epochs": 2, "widths": [4, 8], "distill_from": "noise", "kid_steps": 2}
+    wanted = {"limit": 100, "epochs": 4, "widths": [4, 8], "distill_from": "noise", "kid_steps": 2}
     assert settings.items() >= (wanted | {"loss": "mean_squared_error", "ema": 0.995}).items()
     assert config["init"]["model"] == str(teacher)
     assert "diffusion steps 2" in capsys.readouterr().err or settings["kid_steps"] == 2
@@ -171,22 +208,31 @@ def test_the_verb_takes_the_settings_of_the_model(teacher, tmp_path, capsys):
 
 
 @pytest.mark.backend
-def test_the_teacher_sees_the_labels_of_the_student(images):
-    """The targets of hidden labels are those of a teacher without labels."""
+def test_the_student_sees_the_labels_of_its_teacher(images):
+    """The labels of the batch do not count: the paths have their own."""
     model = make_model(images, prediction_type="velocity", num_classes=3)
-    objective = distil(model)
+    model.label_dropout = 0.25
+    objective = distil(model, 2, num_paths=40)
+    objective.begin_epoch(0)
+    starts, targets, labels = (to_numpy(v.value) for v in objective.unsaved_variables)
+    assert labels[:40].tolist() == labels[40:].tolist()
+    assert set(labels.tolist()) == {-1, 0, 1, 2}
+    teacher = type(model).from_config(model.get_config())
+    teacher.ema_network.set_weights(objective.teacher.get_weights())
+    for row in (0, 7):
+        last = []
+        given = {} if labels[row] < 0 else {"labels": int(labels[row])}
+        teacher.generate(
+            1, 16, initial_noise=starts[row : row + 1], **given,
+            callback=lambda step, noisy, pred, last=last: last.append(pred),
+        )  # fmt: skip
+        np.testing.assert_allclose(targets[40 + row], to_numpy(last[-1])[0], atol=1e-4)
     seen = []
-    teach = objective._teach
-    objective._teach = lambda labels, *args: seen.append(to_numpy(labels)) or teach(labels, *args)
-    model.label_dropout = 0.0
-    labels = np.array([0, 2, 1, 1])
-    found = model.call((ops.convert_to_tensor(images[:4]), ops.convert_to_tensor(labels)), training=True)  # fmt: skip
-    assert seen
-    assert all(one.tolist() == labels.tolist() for one in seen)
-    assert found["target"].shape == (4, *model.image_shape)
-    model.label_dropout = 1.0
-    model.call((ops.convert_to_tensor(images[:4]), ops.convert_to_tensor(labels)), training=True)
-    assert seen[-1].tolist() == [-1] * 4
+    denoise = BatchDenoiser(lambda *args, labels, **kw: seen.append(to_numpy(labels)) or model.denoise(*args, labels=labels, **kw), True, np.zeros(4, "int32"))  # fmt: skip
+    rows = ops.convert_to_tensor(np.array([0, 3, 45, 60], "int32"))
+    times = ops.convert_to_tensor(np.array([1, 1, 0.5, 0.5], "float32").reshape(4, 1, 1, 1))
+    objective.examples(denoise, model.diffusion_schedule, None, rows, times)
+    assert seen[0].tolist() == labels[[0, 3, 45, 60]].tolist()
 
 
 @pytest.mark.backend

@@ -6,7 +6,7 @@ import keras
 
 from kddim import callbacks
 from kddim.data import ImageDataset
-from kddim.distillation import TrajectoryDistillation
+from kddim.distillation import PathDistillation, paths_of_epoch
 from kddim.learning_rates import ConstantThenLinear
 from kddim.metrics import encoders
 from kddim.model import DiffusionModel
@@ -37,16 +37,17 @@ def build_model(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionMo
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
         loss=keras.losses.get(config.loss),
-        objective=_objective(config, model),
+        objective=_objective(config, model, len(train_data) * config.batch_size),
     )
     return model
 
 
-def _objective(config: ResolvedConfig, model: DiffusionModel) -> Any:
+def _objective(config: ResolvedConfig, model: DiffusionModel, images_per_epoch: int) -> Any:
     if config.distill_steps is None:
         return Regression(model.loss_type, config.training_times, config.weighting)
     teacher_type = config.distill_from or model.prediction_type
-    return TrajectoryDistillation(model, config.distill_steps, teacher_type)
+    paths = paths_of_epoch(images_per_epoch, config.distill_steps, model.image_shape)
+    return PathDistillation(model, config.distill_steps, teacher_type, paths, config.seed)
 
 
 def _learning_rate(config: ResolvedConfig, steps: int) -> Any:

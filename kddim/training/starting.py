@@ -16,7 +16,7 @@ import numpy as np
 
 from kddim import presets, runs, schedules
 from kddim.checks import check_count, check_image_size, is_integer, printable
-from kddim.distillation import MOST_STEPS, TrajectoryDistillation
+from kddim.distillation import MOST_STEPS, PathDistillation
 from kddim.model import DiffusionModel
 from kddim.model_files import check_model_file, explained
 from kddim.networks.residual_unet import residual_unet
@@ -157,7 +157,7 @@ def initialise(model: DiffusionModel, init: str | os.PathLike) -> dict[str, str]
         set_weights(model, weights)
     except ValueError as error:
         raise ValueError(f"The weights of {printable(init)} do not fit the run. {error}") from error
-    if isinstance(model.objective, TrajectoryDistillation):
+    if isinstance(model.objective, PathDistillation):
         model.objective.teacher.set_weights(weights)
     if model.prediction_type != other.prediction_type:
         # Its last layer would begin with another quantity. It begins with zeros, as a new one.
