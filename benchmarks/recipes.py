@@ -104,6 +104,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "most steps, squared": {"on": "most steps", "loss": "mean_squared_error"},
     "most steps, sigmoid": {"on": "most steps, squared", "weighting": "sigmoid"},
     "most steps, huber": {"on": "most steps", "loss": "huber"},
+    "most steps, huber, signal 0.99": {"on": "most steps, huber", "change": "signal_0.99"},
+    "most steps, huber, signal 0.999": {"on": "most steps, huber", "change": "signal_0.999"},
+    "most steps, huber, nichol_dhariwal": {"on": "most steps, huber", "schedule": "nichol_dhariwal"},
+    "most steps, huber, log_snr_linear": {"on": "most steps, huber", "schedule": "log_snr_linear"},
     "most steps, huber, flip, decay": {
         "on": "most steps, huber", "flip": True, "learning_rate_decay": 0.5,
     },
@@ -266,27 +270,35 @@ def run_trial(name: str, data: str, seed: int, ledger: Ledger, options: argparse
     source = source_of(data, options)
     began = time.perf_counter()
     if not (folder / "state.json").is_file():
-        train(name, folder, source, seed, steps)
+        train(name, folder, source, seed, steps, options.dtype)
     elif not json.loads((folder / "state.json").read_text()).get("finished"):
         subprocess.run([sys.executable, "-m", "kddim", "train", "--resume", folder], check=True)
     seconds = time.perf_counter() - began
     found = {"steps": steps, "seconds": round(seconds), "settings": settings_of(name)}
+    found["dtype"] = json.loads((folder / "config.json").read_text()).get("dtype")
     found["cost"] = round(STAGES[options.stage]["steps"] / steps, 4)
     found["scores"] = score(folder, source, STAGES[options.stage]["images"], options)
     ledger.add("trials", key, found)
     print(f"{key}: {found['scores']}", flush=True)
 
 
-def train(name: str, folder: Path, source: str, seed: int, steps: int) -> None:
-    """Train in a process of its own, through the command line."""
+def train(
+    name: str, folder: Path, source: str, seed: int, steps: int, dtype: str | None = None
+) -> None:
+    """Train in a process of its own, through the command line.
+
+    `dtype` replaces the precision of the recipe, for a processor that lacks it.
+    """
     settings = settings_of(name)
+    if dtype:
+        settings["dtype"] = dtype
     change = settings.pop("change", None)
     settings |= {
         "source": source, "image_size": SIZE, "seed": seed, "kid_encoder": "none",
         "epochs": 1, "steps_per_epoch": steps, "repeats": 1, "output": str(folder),
     }  # fmt: skip
     folder.parent.mkdir(parents=True, exist_ok=True)
-    file = folder.with_suffix(".settings.json")
+    file = folder.parent / f"{folder.name}.settings.json"
     file.write_text(json.dumps(settings))
     command = ["train", "--config", str(file), "--overwrite"]
     if change is None:
@@ -390,7 +402,19 @@ def augmentation() -> None:
     DiffusionModel.__init__ = with_classes
 
 
-CHANGES = {"nearest_noise": nearest_noise, "augmentation": augmentation}
+def end_at_signal_rate(rate: float) -> None:
+    """Let the cosine schedule end at another signal rate than the example's 0.95."""
+    from kddim.schedules import CosineSchedule
+
+    CosineSchedule.__init__.__defaults__ = (0.02, rate)
+
+
+CHANGES = {
+    "nearest_noise": nearest_noise,
+    "augmentation": augmentation,
+    "signal_0.99": functools.partial(end_at_signal_rate, 0.99),
+    "signal_0.999": functools.partial(end_at_signal_rate, 0.999),
+}
 
 
 # Report.
@@ -487,6 +511,7 @@ def main() -> None:
     parser.add_argument("--flowers", default="oxford_flowers102")
     parser.add_argument("--cifar10", help="zip file of pictures")
     parser.add_argument("--encoder-weights", help="Keras weights of MobileNet, without top")
+    parser.add_argument("--dtype", help="precision to train in, where the recipe's own is slow")
     parser.add_argument("--page", default="docs/recipes.md", help="page of the tables")
     parser.add_argument("--best", default="most steps", help="recipe that the plot shows")
     parser.add_argument("--rounds", type=int, default=5)
