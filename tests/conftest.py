@@ -21,6 +21,17 @@ import pytest
 
 import kddim
 
+if keras.backend.backend() == "jax":
+    import jax
+    import platformdirs
+
+    # Compiled functions are kept for the next run of the tests. Processes that the tests start, and
+    # some of which they kill, neither read nor write them.
+    compiled = platformdirs.user_cache_path("kddim-tests") / "jax"
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_compilation_cache_max_size", 2**30)
+
 
 def pytest_configure(config):
     """Give signals their usual meaning: a shell's background, and nohup, ignore them."""

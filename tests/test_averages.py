@@ -250,6 +250,7 @@ def test_a_run_keeps_averages_and_its_protocol_is_that_of_val_kid(run):
     assert (run / "model.keras").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_is_extended_and_a_run_without_checkpoints_starts_again(tmp_path):
     folder = train(tmp_path / "run", epochs=1, kid_encoder="none")
     training.resume(folder, epochs=2, verbose=0)

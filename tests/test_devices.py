@@ -185,6 +185,7 @@ def test_two_devices_train_the_model_of_one(name, normalization):
     assert max(found.values()) < TOLERANCE, sorted(found.items(), key=lambda pair: -pair[1])[:5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tensorflow", "jax"])
 def test_several_models_train_in_one_process(name):
     """TensorFlow numbers the operations that join devices, in each strategy from the start."""
@@ -212,7 +213,7 @@ def test_the_command_trains_and_resumes_on_two_devices(name, tmp_path):
             assert float(after[column]) == pytest.approx(float(before[column]), rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+@pytest.mark.parametrize("name", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_two_devices_generate_the_images_of_one(name, tmp_path):
     """Samplers, labels, guidance, inpainting, encoding and likelihood, to the last bits."""
     found = json.loads(run(name, GENERATION, tmp_path / "model.keras").splitlines()[-1])

@@ -141,7 +141,7 @@ def draws(monkeypatch):
 
 
 @pytest.mark.parametrize("variance", ["small", "large"])
-@pytest.mark.parametrize("steps", [1000, 30])
+@pytest.mark.parametrize("steps", [pytest.param(1000, marks=pytest.mark.slow), 30])
 def test_ddpm_is_ddpm(draws, variance, steps):
     """It reads its grid, and adds no noise in the step from timestep 0; nor do we."""
     scheduler = make("DDPMScheduler", steps, variance_type=f"fixed_{variance}")

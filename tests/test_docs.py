@@ -154,6 +154,7 @@ def test_the_code_about_control_runs(tmp_path):
     assert "(4, 8, 8, 1) (4, 8, 8, 1) (4,)" in printed
 
 
+@pytest.mark.slow
 def test_the_code_about_scaling_runs_on_two_devices(tmp_path):
     """Each function, with a small network and few images in place of the large ones."""
     code = "\n".join(code_of(ROOT / "docs" / "scaling.md"))

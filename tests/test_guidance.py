@@ -123,6 +123,7 @@ def filled(sampler, steps):
     return found[:, 0, 1, 0]
 
 
+@pytest.mark.slow
 def test_known_pixels_and_resampling_reach_the_conditional_distribution():
     """Given the first pixel, the second is N(0.8 * 1.5, 1 - 0.8**2)."""
     resampled = filled(samplers.RePaint(resamplings=20, times="log_snr"), 40)

@@ -126,7 +126,7 @@ def test_predict_returns_one_image_for_each(model, images):
     np.testing.assert_array_equal(found, model.predict(images[:20], batch_size=16, verbose=0))
 
 
-@pytest.mark.parametrize("kind", ["ema_network", "network"])
+@pytest.mark.parametrize("kind", ["ema_network", pytest.param("network", marks=pytest.mark.slow)])
 def test_a_replaced_network_is_freed(kind):
     model = kddim.DiffusionModel(8, (4, 8), 1, channels=1, seed=0)
     alive = []

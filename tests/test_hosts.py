@@ -100,7 +100,7 @@ def end(process, status=0):
 
 
 @pytest.mark.parametrize("normalization", ["batch", pytest.param("group", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_two_processes_train_the_model_of_one(backend, normalization, tmp_path):
     """Weights, average, batch statistics, losses, KID, gradients and images after 52 steps."""
     places = addresses()

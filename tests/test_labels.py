@@ -84,6 +84,7 @@ def test_dropout_hides_labels_in_training_only(pictures, labelled):
     assert (validated == LABELS).all()
 
 
+@pytest.mark.slow
 def test_every_kind_of_data_set_trains(pictures):
     model = make_model(pictures, num_classes=4, seed=0)
     labels = data.labels.Labels(LABELS.astype("int32"), ("a", "b", "c", "d"))

@@ -19,6 +19,7 @@ print(peak() - before, images.nbytes / 2**20)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells the peak")
 def test_ten_thousand_images_need_their_own_array():

@@ -322,7 +322,9 @@ def smooth_images(number, seed):
     return coarse.repeat(8, 1).repeat(8, 2)
 
 
-@pytest.mark.parametrize(("metric", "antialias"), [("FID", True), ("KID", False)])
+@pytest.mark.parametrize(
+    ("metric", "antialias"), [("FID", True), pytest.param("KID", False, marks=pytest.mark.slow)]
+)
 def test_figures_of_images_are_torchmetrics(metric, antialias, fidelity):
     """Both tools, from pixels to the figure, with the same (random) weights.
 

@@ -436,6 +436,7 @@ def test_random_inception_gives_2048_features_of_images_of_any_size(inception):
     assert np.allclose(encoder(REAL[:3, ..., :1]), encoder(REAL[:3, ..., :1].repeat(3, -1)))
 
 
+@pytest.mark.slow
 def test_inception_takes_its_weights_from_a_local_file(inception, tmp_path):
     (network,) = [layer for layer in inception.layers if isinstance(layer, keras.Model)]
     network.save_weights(tmp_path / "local.weights.h5")

@@ -215,6 +215,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_refusals_take_no_memory(whole, tmp_path):
     """The peak of a process grows by less than 150 MB for each file, which claims gigabytes."""
     good = write(tmp_path / "good.keras", whole)

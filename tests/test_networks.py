@@ -164,7 +164,7 @@ def test_training_reaches_every_weight_of_attention_and_lowers_the_loss(images, 
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("normalization", ["batch", "group"])
+@pytest.mark.parametrize("normalization", ["batch", pytest.param("group", marks=pytest.mark.slow)])
 def test_files_hold_the_network_in_this_process(images, tmp_path, normalization):
     model = attentive_model(images, normalization)
     model.fit(images, batch_size=32, epochs=1, verbose=0)
@@ -214,7 +214,7 @@ def test_the_ema_network_starts_as_a_copy_with_attention(images):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("normalization", ["batch", "group"])
+@pytest.mark.parametrize("normalization", ["batch", pytest.param("group", marks=pytest.mark.slow)])
 def test_mixed_precision_keeps_losses_in_float32(images, normalization):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = attentive_model(images, normalization, seed=0)

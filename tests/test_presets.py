@@ -516,6 +516,7 @@ def test_texts_lose_the_paths_of_a_machine_and_keep_addresses():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_and_packs(tmp_path):
     options = TrainingConfig("digits", widths=(4, 8), block_depth=1, epochs=1, steps_per_epoch=1,
                              kid_encoder="none", limit=80, batch_size=8)  # fmt: skip

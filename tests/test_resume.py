@@ -86,6 +86,7 @@ def test_a_signal_says_the_command_that_goes_on(tmp_path, stop):
     assert checkpoints.newest(tmp_path / "run" / "checkpoints").steps == 5
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_starts_again(tmp_path, stop, caplog):
     whole = result(train(tmp_path / "whole"))
     stop(1)
@@ -111,6 +112,7 @@ def test_a_finished_run_is_left_alone_or_trained_further(tmp_path, caplog):
     assert json.loads((folder / "config.json").read_text())["training"]["epochs"] == 4
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_nothing_but_time(tmp_path, stop, caplog):
     whole = result(train(tmp_path / "whole"))
     stop(10)
@@ -203,6 +205,7 @@ def test_the_dtype_of_a_run_is_that_of_its_beginning(tmp_path, stop):
     assert runs.load_model(tmp_path / "run").get_config()["dtype"] == "mixed_bfloat16"
 
 
+@pytest.mark.slow
 def test_other_images_than_those_of_the_beginning_are_said(tmp_path, stop, caplog):
     random = np.random.default_rng(0)
     source = tmp_path / "images.npy"

@@ -21,8 +21,12 @@ pytestmark = pytest.mark.backend
 
 MEAN, DEVIATION = 0.3, 0.5
 SCHEDULES = [schedules.CosineSchedule(), schedules.LinearBetaSchedule()]
+# Langevin dynamics take 100 steps at each time by default, which would be a minute of this module.
+FEWER = {samplers.AnnealedLangevin: {"langevin_steps": 5}}
 each_sampler = pytest.mark.parametrize(
-    "sampler", [cls() for cls in samplers.NAMES.values()] + [samplers.DDIM(1.0)], ids=repr
+    "sampler",
+    [cls(**FEWER.get(cls, {})) for cls in samplers.NAMES.values()] + [samplers.DDIM(1.0)],
+    ids=repr,
 )
 
 
