@@ -173,8 +173,31 @@ def test_a_fitted_sampler_ends_nearer_to_the_accurate_images(model):
 
 def test_the_error_of_a_fit_is_that_of_sampling(model):
     search = Search(model, follow(model, 16, kept=16))
-    error, sampler = search.fit((0, 20, 40, len(search.trajectories.times) - 1))
-    assert search._error(sampler, 3, slice(8)) == pytest.approx(error, rel=1e-3)
+    found = search.fit((0, 20, 40, len(search.trajectories.times) - 1))
+    assert search._error(found.sampler, 3, slice(8)) == pytest.approx(found.error, rel=1e-3)
+
+
+def test_a_fit_goes_on_from_the_steps_that_another_path_shares(model):
+    search = Search(model, follow(model, 16, kept=16))
+    last, calls = len(search.trajectories.times) - 1, []
+    predict = search.trajectories.predict
+    counted = dataclasses.replace(
+        search.trajectories, predict=lambda *given: [calls.append(1), predict(*given)][1]
+    )
+    search.trajectories = counted
+    near = search.fit((0, 10, 20, 40, last))
+    for path, expected in [
+        ((0, 10, 20, 41, last), 1),
+        ((0, 10, 22, 40, last), 2),
+        ((0, 9, 20, 40, last), 3),
+    ]:
+        calls.clear()
+        found = search.fit(path, near)
+        assert len(calls) == expected
+        alone = search.fit(path)
+        assert found.error == alone.error
+        assert found.sampler == alone.sampler
+        assert (found.path, len(found.steps)) == (path, 4)
 
 
 @pytest.mark.backend

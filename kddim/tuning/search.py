@@ -2,8 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,26 @@ FITTED = "fitted"
 _MOVES = (4, -4, 2, -2, 1, -1)  # of a point, in points
 
 Path = tuple[int, ...]
-Measure = Callable[[Path], tuple[float, Sampler]]
+
+
+class _Step(NamedTuple):
+    """One step of a fitted sampler along the noises of the search."""
+
+    history: list[np.ndarray]  # predicted noises, the newest first
+    weights: tuple[float, ...]
+    images: np.ndarray  # at its end
+
+
+class Measured(NamedTuple):
+    """A sampler on some points, its error for the noises of the search, and its fitted steps."""
+
+    error: float
+    sampler: Sampler
+    path: Path
+    steps: Sequence[_Step] = ()
+
+
+Measure = Callable[[Path, Measured | None], Measured]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,33 +117,42 @@ class Search:
             measure: Measure = self.fit
         else:
 
-            def measure(path: Path) -> tuple[float, Sampler]:
-                """Return the error of a path of times, and the sampler with these times."""
+            def measure(path: Path, near: Measured | None = None) -> Measured:
+                """Return the sampler with the times of a path, and its error."""
                 placed = dataclasses.replace(sampler, times=self._times(path))
-                return self._error(placed, steps, slice(self.half)), placed
+                return Measured(self._error(placed, steps, slice(self.half)), placed, path)
 
-        measured = {path: measure(path) for path in sorted(self._starts(steps))}
-        path = min(measured, key=lambda path: measured[path][0])
-        found = self._improve(path, *measured[path], measure)
+        starts = (measure(path, None) for path in sorted(self._starts(steps)))
+        found = self._improve(min(starts, key=lambda one: one.error), measure).sampler
         return Found(steps, found, self.error(found, steps))
 
-    def fit(self, path: Path) -> tuple[float, LinearMultistep]:
+    def fit(self, path: Path, near: Measured | None = None) -> Measured:
         """Return the sampler on some points whose steps end nearest to the trajectories.
 
         The steps are fitted one after the other, each from where those before it lead, so that it
         also corrects their errors. The last one returns the images that the network predicts: a
         combination of several predictions would leave grain.
 
+        Args:
+            path: Points of the times, as many as steps and one.
+            near: What was found for another path with as many points. Its steps up to the first
+                point that differs are not computed again.
+
         Returns:
-            `(error, sampler)`, with the error of the noises that were fitted.
+            The sampler, with the error of the noises that were fitted.
         """
         known, (noise, signal) = self.trajectories, self.trajectories.rates
         images, target = known.path[0, : self.half], known.path[:, : self.half]
+        steps = [] if near is None else list(near.steps[: _num_equal(path, near.path) - 1])
         history: list[np.ndarray] = []
-        table = []
-        for here, there in itertools.pairwise(path):
-            noisy = images * np.float32(signal[here])
-            history = [known.predict(noisy, noise[here], signal[here]), *history[: ORDER - 1]]
+        if steps:
+            history, images = steps[-1].history, steps[-1].images
+        for here, there in itertools.pairwise(path[len(steps) :]):
+            if near is not None and path[: len(steps) + 1] == near.path[: len(steps) + 1]:
+                history = near.steps[len(steps)].history
+            else:
+                noisy = images * np.float32(signal[here])
+                history = [known.predict(noisy, noise[here], signal[here]), *history[: ORDER - 1]]
             length = known.sigmas[there] - known.sigmas[here]
             weights = np.ones(1)
             if there != path[-1]:
@@ -133,9 +161,10 @@ class Search:
                 weights = np.linalg.lstsq(np.stack(columns, axis=1), wanted, rcond=None)[0]
             mean = sum(np.float32(w) * past for w, past in zip(weights, history))
             images = images + np.float32(length) * mean
-            table.append(tuple(float(w) for w in weights))
-        sampler = LinearMultistep(times=self._times(path), table=tuple(table))
-        return self._distance(images - target[-1]), sampler
+            steps.append(_Step(history, tuple(float(w) for w in weights), images))
+        table = tuple(step.weights for step in steps)
+        sampler = LinearMultistep(times=self._times(path), table=table)
+        return Measured(self._distance(images - target[-1]), sampler, path, steps)
 
     def error(self, sampler: Sampler, diffusion_steps: int) -> float:
         """Return the error of a sampler for noises that the search does not see."""
@@ -165,16 +194,20 @@ class Search:
                 paths.add(tuple(int(point) for point in path))
         return paths
 
-    def _improve(self, path: Path, error: float, sampler: Sampler, measure: Measure) -> Sampler:
+    def _improve(self, best: Measured, measure: Measure) -> Measured:
         """Move one point at a time as long as that lowers the error."""
-        tried = {path}
+        tried = {best.path}
         for move in _MOVES:
-            for place in range(1, len(path) - 1):
-                moved = (*path[:place], path[place] + move, *path[place + 1 :])
+            for place in range(1, len(best.path) - 1):
+                moved = (*best.path[:place], best.path[place] + move, *best.path[place + 1 :])
                 if moved in tried or not np.all(np.diff(moved) > 0):
                     continue
                 tried.add(moved)
-                moved_error, moved_sampler = measure(moved)
-                if moved_error < error:
-                    path, error, sampler = moved, moved_error, moved_sampler
-        return sampler
+                best = min(best, measure(moved, best), key=lambda one: one.error)
+        return best
+
+
+def _num_equal(path: Path, other: Path) -> int:
+    """Return the number of equal points at the beginning of two paths."""
+    pairs = zip(path, other)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
