@@ -108,6 +108,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "most steps, huber, signal 0.999": {"on": "most steps, huber", "change": "signal_0.999"},
     "most steps, huber, nichol_dhariwal": {"on": "most steps, huber", "schedule": "nichol_dhariwal"},
     "most steps, huber, log_snr_linear": {"on": "most steps, huber", "schedule": "log_snr_linear"},
+    # The error of the samples comes from the highest noise (docs/recipes.md).
+    "most steps, huber, high noise": {"on": "most steps, huber", "change": "high_noise"},
+    "most steps, huber, stratified": {"on": "most steps, huber", "change": "stratified"},
+    "most steps, huber, velocity of noise": {
+        "on": "most steps, huber", "prediction_type": "velocity", "loss_type": "noise",
+    },
     "most steps, huber, flip, decay": {
         "on": "most steps, huber", "flip": True, "learning_rate_decay": 0.5,
     },
@@ -402,6 +408,35 @@ def augmentation() -> None:
     DiffusionModel.__init__ = with_classes
 
 
+def high_noise() -> None:
+    """Draw times with a density that rises from 0 at time 0 to 2 at time 1."""
+    from keras import ops
+
+    from kddim.training_times import UniformTimes
+
+    UniformTimes.times = lambda self, uniform, schedule: ops.sqrt(uniform)
+
+
+def stratified() -> None:
+    """Draw one time from each of as many equal parts of [0, 1] as the batch has images."""
+    import keras
+    from keras import ops
+
+    from kddim.objective import Regression
+    from kddim.training import build
+
+    class Stratified(Regression):
+        def draw(self, images, schedule, seed_generator):
+            noises, _ = super().draw(images, schedule, seed_generator)
+            number = ops.shape(images)[0]
+            start = keras.random.uniform((1,), seed=seed_generator)
+            parts = ops.cast(ops.arange(number), "float32") / ops.cast(number, "float32")
+            uniform = ops.mod(parts + start, 1.0)[:, None, None, None]
+            return noises, self._times(uniform, schedule)
+
+    build.Regression = Stratified
+
+
 def end_at_signal_rate(rate: float) -> None:
     """Let the cosine schedule end at another signal rate than the example's 0.95."""
     from kddim.schedules import CosineSchedule
@@ -412,6 +447,8 @@ def end_at_signal_rate(rate: float) -> None:
 CHANGES = {
     "nearest_noise": nearest_noise,
     "augmentation": augmentation,
+    "high_noise": high_noise,
+    "stratified": stratified,
     "signal_0.99": functools.partial(end_at_signal_rate, 0.99),
     "signal_0.999": functools.partial(end_at_signal_rate, 0.999),
 }

@@ -133,7 +133,7 @@ def wait_for_a_checkpoint(folder, process):
     begin = time.monotonic()
     while not [*folder.glob("checkpoints/step_*.npz")]:
         assert time.monotonic() - begin < 300
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()[0][-3000:]
         time.sleep(0.2)
 
 
