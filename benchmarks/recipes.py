@@ -111,6 +111,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # The error of the samples comes from the highest noise (docs/recipes.md).
     "most steps, huber, high noise": {"on": "most steps, huber", "change": "high_noise"},
     "most steps, huber, stratified": {"on": "most steps, huber", "change": "stratified"},
+    "most steps, huber, tilted": {"on": "most steps, huber", "change": "tilted"},
     "most steps, huber, velocity of noise": {
         "on": "most steps, huber", "prediction_type": "velocity", "loss_type": "noise",
     },
@@ -417,6 +418,17 @@ def high_noise() -> None:
     UniformTimes.times = lambda self, uniform, schedule: ops.sqrt(uniform)
 
 
+def tilted() -> None:
+    """Weight an error of the noise with one over the signal rate, but at most with ten."""
+    from keras import ops
+
+    from kddim.weightings import ConstantWeighting
+
+    ConstantWeighting.weights = lambda self, noise_rates, signal_rates, loss_type: (
+        1.0 / ops.maximum(signal_rates, 0.1)
+    )
+
+
 def stratified() -> None:
     """Draw one time from each of as many equal parts of [0, 1] as the batch has images."""
     import keras
@@ -449,6 +461,7 @@ CHANGES = {
     "augmentation": augmentation,
     "high_noise": high_noise,
     "stratified": stratified,
+    "tilted": tilted,
     "signal_0.99": functools.partial(end_at_signal_rate, 0.99),
     "signal_0.999": functools.partial(end_at_signal_rate, 0.999),
 }
