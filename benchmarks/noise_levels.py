@@ -48,7 +48,7 @@ def main() -> None:
 
     def show(name: str, rate: str, steps: str, images: np.ndarray) -> None:
         found = reference.score(images, ("kid", "fid", "prdc"))
-        scores = f"{found['kid']:.2f} ± {found['kid_std']:.2f} | {found['fid']:.0f} | "
+        scores = f"{found['kid']:.3g} ± {found['kid_std']:.2g} | {found['fid']:.0f} | "
         scores += f"{found['precision']:.3f}, {found['recall']:.3f}"
         print(f"| {name} | {rate} | {steps} | {scores} |", flush=True)
 
