@@ -512,6 +512,7 @@ def plot(ledger: Ledger, names: list[str], data: list[str], path: Path) -> None:
     """Draw KID against the cost of training, for some recipes."""
     from matplotlib import pyplot
 
+    data = [one for one in data if any(trials_of(ledger, stage, one) for stage in STAGES)]
     figure, axes = pyplot.subplots(1, len(data), figsize=(5.2 * len(data), 3.8), squeeze=False)
     for axis, one in zip(axes[0], data):
         for number, name in enumerate(names):
