@@ -112,6 +112,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "most steps, huber, high noise": {"on": "most steps, huber", "change": "high_noise"},
     "most steps, huber, stratified": {"on": "most steps, huber", "change": "stratified"},
     "most steps, huber, tilted": {"on": "most steps, huber", "change": "tilted"},
+    "muon": {"on": "most steps, huber", "optimizer": "muon"},
+    "muon, rate 2e-3": {"on": "muon", "learning_rate": 2e-3},
+    "muon, rate 4e-3": {"on": "muon", "learning_rate": 4e-3},
+    "muon, flip, decay": {
+        "on": "muon, rate 2e-3", "flip": True, "learning_rate_decay": 0.5,
+    },
+    "muon, multiscale": {"on": "muon, rate 2e-3", "change": "multiscale"},
+    "muon, multiscale, mild": {"on": "muon, rate 2e-3", "change": "multiscale_mild"},
+    "muon, middle": {"on": "muon, rate 2e-3", "widths": [24, 48, 72, 96]},
+    "muon, wide": {"on": "muon, rate 2e-3", "widths": [32, 64, 96, 128]},
     "most steps, huber, velocity of noise": {
         "on": "most steps, huber", "prediction_type": "velocity", "loss_type": "noise",
     },
@@ -188,7 +198,7 @@ class Ledger:
 def cost_key(settings: dict[str, Any]) -> str:
     """Return the settings that decide the cost of a step, as text."""
     names = ("batch_size", "widths", "block_depth", "attention_levels", "normalization")
-    names += ("patch_size", "dtype")
+    names += ("patch_size", "dtype", "optimizer")
     return json.dumps({name: settings[name] for name in names if name in settings})
 
 
@@ -456,7 +466,34 @@ def end_at_signal_rate(rate: float) -> None:
     CosineSchedule.__init__.__defaults__ = (0.02, rate)
 
 
+def multiscale(power: float = 0.0) -> None:
+    """Also compare the averages of squares of 2, 4, ... pixels (Hoogeboom et al. 2023, section 3.3).
+
+    The average of noise in a square of s x s pixels is s times smaller than noise. It is scaled up,
+    so that an error counts alike at all sizes, times `s ** power`.
+    """
+    from keras import ops
+
+    from kddim.objective import Regression
+
+    def loss(self, examples, pixel_loss):
+        target, prediction = examples["target"], examples["prediction"]
+        total, weights, size = 0.0, 0.0, 1
+        while size <= target.shape[1]:
+            if size > 1:
+                target = 2.0 * ops.average_pool(target, 2)
+                prediction = 2.0 * ops.average_pool(prediction, 2)
+            total = total + size**power * ops.mean(pixel_loss(target, prediction))
+            weights += size**power
+            size *= 2
+        return total / weights
+
+    Regression.loss = loss
+
+
 CHANGES = {
+    "multiscale": multiscale,
+    "multiscale_mild": functools.partial(multiscale, -1.0),
     "nearest_noise": nearest_noise,
     "augmentation": augmentation,
     "high_noise": high_noise,

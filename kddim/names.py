@@ -1,4 +1,4 @@
-"""Names of samplers, schedules, feature encoders and recipes, and the objects they stand for.
+"""Names of samplers, schedules, encoders, optimisers and recipes, and the objects they stand for.
 
 Each entry maps a name to the dotted path of a class, a function or a table. This file imports
 nothing, so that the command line can list the names in its help without starting Keras. The
@@ -44,6 +44,12 @@ WEIGHTINGS = {
     "constant": "kddim.weightings.ConstantWeighting",
     "min_snr": "kddim.weightings.MinSNR",
     "sigmoid": "kddim.weightings.SigmoidWeighting",
+}
+
+# Subclasses of `keras.optimizers.Optimizer` with the arguments of `keras.optimizers.AdamW`.
+OPTIMIZERS = {
+    "adamw": "keras.optimizers.AdamW",
+    "muon": "kddim.optimizers.Muon",
 }
 
 # Functions `(image_size, weights, antialias) -> kddim.metrics.Encoder`, which

@@ -73,7 +73,7 @@ def test_the_example_is_the_example():
     assert presets.recipe("example") == {
         "image_size": 64, "widths": (32, 64, 96, 128), "block_depth": 2, "patch_size": 1,
         "attention_levels": (), "normalization": "batch", "batch_size": 64, "epochs": 50, "repeats": 5,
-        "learning_rate": 0.001, "learning_rate_decay": 0.0, "loss": "mean_absolute_error",
+        "optimizer": "adamw", "learning_rate": 0.001, "learning_rate_decay": 0.0, "loss": "mean_absolute_error",
         "training_times": "uniform", "weighting": "constant", "weight_decay": 0.0001, "ema": 0.999, "schedule": "cosine",
         "prediction_type": "noise", "loss_type": "noise", "flip": False, "validation_split": 0.2,
         "kid_steps": 5, "every": 1,

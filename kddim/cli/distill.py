@@ -10,7 +10,7 @@ from kddim.cli.train_options import given_settings, option_of
 
 # Settings that the model and the number of steps decide are left out.
 _SETTINGS = (
-    "batch_size", "epochs", "steps_per_epoch", "repeats", "learning_rate", "learning_rate_decay",
+    "batch_size", "epochs", "steps_per_epoch", "repeats", "optimizer", "learning_rate", "learning_rate_decay",
     "weight_decay", "ema", "loss", "remat", "flip", "limit", "validation_split", "kid_encoder",
     "encoder_weights", "kid_images", "kid_max_seconds", "every", "seed", "strict", "tensorboard",
     "track", "checkpoint_minutes", "checkpoint_steps", "backend", "dtype",

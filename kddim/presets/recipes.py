@@ -22,6 +22,7 @@ EXAMPLE: dict[str, Any] = {
     "batch_size": 64,
     "epochs": 50,
     "repeats": 5,
+    "optimizer": "adamw",
     "learning_rate": 1e-3,
     "learning_rate_decay": 0.0,
     "weight_decay": 1e-4,

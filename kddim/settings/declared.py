@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from kddim.names import (
     ENCODERS,
+    OPTIMIZERS,
     RECIPES,
     SCHEDULES,
     TIME_DISTRIBUTIONS,
@@ -93,9 +94,10 @@ class Settings:
     steps_per_epoch: Count | None = setting(None, "Number of steps per epoch.", unset="`repeats` passes over the data")
     repeats: Count | None = setting(None, "Number of passes over the data per epoch.")
     max_minutes: Positive | None = setting(None, "Stop before an epoch that would exceed this time.", unset="no limit")
-    learning_rate: Positive = setting(1e-3, "Learning rate of AdamW.")
+    optimizer: Annotated[str, OneOf("optimizer", tuple(OPTIMIZERS))] = setting("adamw", f"Optimiser: {join_names(OPTIMIZERS)}. muon gives the kernels of convolutions orthogonal updates.")
+    learning_rate: Positive = setting(1e-3, "Learning rate.")
     learning_rate_decay: Share = setting(0.0, "Share of the steps, at the end of the run, in which the learning rate falls to zero.")
-    weight_decay: NotNegative = setting(1e-4, "Weight decay of AdamW.")
+    weight_decay: NotNegative = setting(1e-4, "Weight decay.")
     ema: Decay = setting(0.999, "Decay of the moving average of the weights.")
     power_ema: bool = setting(False, "Also keep averages from which kddim ema reconstructs the average of any length after training.")
     schedule: Annotated[str, OneOf("schedule", tuple(SCHEDULES))] = setting("cosine", f"Noise schedule: {join_names(SCHEDULES)}.")

@@ -10,8 +10,10 @@ from kddim.distillation import PathDistillation, paths_of_epoch
 from kddim.learning_rates import ConstantThenLinear
 from kddim.metrics import encoders
 from kddim.model import DiffusionModel
+from kddim.names import OPTIMIZERS
 from kddim.networks.residual_unet import residual_unet
 from kddim.objective import Regression
+from kddim.registry import load_object
 from kddim.training.config import ResolvedConfig
 
 
@@ -35,7 +37,7 @@ def build_model(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionMo
     model.normalizer.adapt(ImageDataset(train_data.images, 256))
     rate = _learning_rate(config, config.epochs * len(train_data))
     model.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
+        optimizer=load_object(OPTIMIZERS[config.optimizer])(rate, config.weight_decay),
         loss=keras.losses.get(config.loss),
         objective=_objective(config, model, len(train_data) * config.batch_size),
     )
