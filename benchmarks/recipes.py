@@ -120,6 +120,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "muon, multiscale": {"on": "muon, rate 2e-3", "change": "multiscale"},
     "muon, multiscale, mild": {"on": "muon, rate 2e-3", "change": "multiscale_mild"},
+    "muon, attention": {"on": "muon, rate 2e-3", "attention_levels": [2, 3]},
+    "muon, coarse": {"on": "muon, rate 2e-3", "widths": [16, 32, 64, 128]},
+    "muon, shallow": {
+        "on": "muon, rate 2e-3", "block_depth": 1, "widths": [32, 48, 64, 96],
+    },
     "muon, middle": {"on": "muon, rate 2e-3", "widths": [24, 48, 72, 96]},
     "muon, wide": {"on": "muon, rate 2e-3", "widths": [32, 64, 96, 128]},
     "most steps, huber, velocity of noise": {

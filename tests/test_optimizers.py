@@ -30,6 +30,19 @@ def test_singular_values_become_about_one_and_their_vectors_stay(shape):
     np.testing.assert_allclose(np.diag(rotated), 0.95, atol=0.3)
 
 
+@pytest.mark.parametrize("shape", [(300, 32), (32, 300)])
+def test_the_iteration_is_that_on_the_matrix_itself_also_where_directions_have_no_gradient(shape):
+    rng = np.random.default_rng(5)
+    scales = np.geomspace(1.0, 1e-9, 32)
+    matrix = rng.normal(size=shape) * (scales if shape[1] == 32 else scales[:, None])
+    expected = matrix / np.linalg.norm(matrix)
+    for _ in range(5):
+        gram = expected @ expected.T
+        expected = 3.4445 * expected + (-4.7750 * gram + 2.0315 * gram @ gram) @ expected
+    found = to_numpy(orthogonalize(ops.convert_to_tensor(matrix.astype("float32"))))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 def test_a_matrix_of_zeros_stays_zero():
     found = to_numpy(orthogonalize(ops.zeros((3, 2))))
     np.testing.assert_array_equal(found, np.zeros((3, 2)))
