@@ -229,10 +229,11 @@ class DiffusionModel(Feeding, Denoiser):  # type: ignore[misc]
         if self.has_custom_network:
             labelled = self.num_classes is not None
             config["network"] = copy_network(self.ema_network, self.image_shape, labelled)
-        for name in ("tuned_samplers", "class_names"):
+        for name in ("tuned_samplers", "class_names", "gaussian"):
             config.pop(name, None)
         average = Denoiser(**config)
         average.tuned_samplers, average.class_names = self.tuned_samplers, self.class_names
+        average.gaussian = self.gaussian
         average.network.set_weights(self.ema_network.get_weights())
         average.normalizer.set_weights(self.normalizer.get_weights())
         return average

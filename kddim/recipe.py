@@ -75,9 +75,10 @@ class Recipe:
         Raises:
             ValueError: If the times of the sampler were found for sampling from noise.
         """
-        if isinstance(self.sampler, samplers.Tuned):
+        if isinstance(self.sampler, (samplers.Tuned, samplers.GaussianStart)):
             raise ValueError(
-                'Expected a sampler that can start anywhere, such as "ddim". Received: "tuned"'
+                'Expected a sampler that can start anywhere, such as "ddim". Received: '
+                f"{self.sampler}"
             )
         grid = times.grid(self.sampler.times, self.schedule or schedule, self.diffusion_steps)
         sampler = dataclasses.replace(self.sampler, times=tuple(start * grid))

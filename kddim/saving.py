@@ -9,6 +9,7 @@ import keras
 
 from kddim import samplers
 from kddim.files import atomic_write
+from kddim.gaussian import GaussianImages
 from kddim.labels import check_class_names
 from kddim.samplers import Sampler, serialize_sampler
 from kddim.samplers.times import check_steps
@@ -31,6 +32,20 @@ class Saving(keras.Model):
     has_custom_network: bool
     _class_names: tuple[str, ...] | None
     _tuned_samplers: tuple[tuple[int, Sampler], ...]
+    normalizer: Any
+    # Distribution from which the sampler "gaussian_start" begins, or None. It is saved with the model.
+    gaussian: GaussianImages | None = None
+
+    def fit_gaussian(self, data: Any) -> None:
+        """Set `gaussian` to the coarse statistics of a data set, for the sampler "gaussian_start".
+
+        Args:
+            data: Images in [0, 1], as for `normalizer.adapt`, which comes first.
+
+        Raises:
+            ValueError: If there are fewer than two images, or a value is outside [0, 1].
+        """
+        self.gaussian = GaussianImages.fit(data, self.normalizer)
 
     @property
     def tuned_samplers(self) -> dict[int, Sampler]:
@@ -71,16 +86,18 @@ class Saving(keras.Model):
         } | self._learned_config()
 
     def _learned_config(self) -> dict[str, Any]:
-        """Return the names of the classes and the samplers that were tuned, if there are any."""
+        """Return what the model knows besides its arguments, if anything."""
         tuned = {str(steps): serialize_sampler(found) for steps, found in self._tuned_samplers}
         names = {"class_names": list(self._class_names)} if self._class_names else {}
-        return names | ({"tuned_samplers": tuned} if tuned else {})
+        gaussian = {"gaussian": self.gaussian.get_config()} if self.gaussian else {}
+        return names | ({"tuned_samplers": tuned} if tuned else {}) | gaussian
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Return the model that `get_config` described, with new weights."""
         config = dict(config)
         tuned, names = config.pop("tuned_samplers", {}), config.pop("class_names", None)
+        gaussian = config.pop("gaussian", None)
         if config.get("network") is not None:
             network = copy.deepcopy(config["network"])  # Keras takes it to pieces
             config["network"] = keras.saving.deserialize_keras_object(
@@ -89,6 +106,7 @@ class Saving(keras.Model):
         model = cls(**config)
         model.tuned_samplers = copy.deepcopy(tuned)
         model.class_names = names
+        model.gaussian = GaussianImages(**gaussian) if gaussian else None
         return model
 
     def save(

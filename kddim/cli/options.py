@@ -29,7 +29,8 @@ PATH = click.Path(path_type=Path)
 
 SAMPLER_HELP = (
     f"{join_names(SAMPLERS)}. Options follow a colon, as in heun:alpha=0.5 or "
-    "ipndm:order=3,times=log_snr. Or tuned: what kddim tune found for the model."
+    "ipndm:order=3,times=log_snr. Or tuned: what kddim tune found for the model. Or gaussian_start: "
+    "ddim from time 0.9, to which the Gaussian of the data leads without the network."
 )
 SCHEDULE_HELP = f"{join_names(SCHEDULES)}."
 ENCODER_HELP = (

@@ -23,7 +23,7 @@ from kddim.presets.weights import Weights, read_shapes, read_weights
 log = logging.getLogger("kddim")
 
 # Arguments of `DiffusionModel` that a preset holds. `network` is in a file of its own.
-OPTIONAL = ("tuned_samplers", "num_classes", "class_names")  # that not all presets have
+OPTIONAL = ("tuned_samplers", "num_classes", "class_names", "gaussian")  # that not all presets have
 ARGUMENTS = (
     "image_size", "widths", "block_depth", "channels", "schedule", "prediction_type", "loss_type",
     "ema",

@@ -15,6 +15,7 @@ from kddim.samplers.base import Rates, Sampler
 from kddim.samplers.ddim import DDIM
 from kddim.samplers.ddpm import DDPM
 from kddim.samplers.dpm_solver import DPMSolverPP
+from kddim.samplers.gaussian_start import GaussianStart
 from kddim.samplers.heun import Heun
 from kddim.samplers.inverse import DDIMInverse, inverse_of
 from kddim.samplers.ipndm import IPNDM
@@ -32,6 +33,7 @@ __all__ = [
     "AnnealedLangevin",
     "DDIMInverse",
     "DPMSolverPP",
+    "GaussianStart",
     "Heun",
     "LinearMultistep",
     "PredictorCorrector",
@@ -44,8 +46,8 @@ __all__ = [
     "serialize_sampler",
 ]
 
-# Its meaning depends on a model, so that it is none of the samplers that have a name.
-TUNED = "tuned"
+# What these do depends on a model, so that they are none of the samplers that stand for themselves.
+OF_MODELS: dict[str, type[Sampler]] = {"tuned": Tuned, "gaussian_start": GaussianStart}
 NAMES: dict[str, type[Sampler]] = registry.load_table(names.SAMPLERS)
 
 
@@ -54,13 +56,14 @@ def get(identifier: Any) -> Sampler:
 
     Args:
         identifier: Name of a sampler, configuration of one, or a `Sampler`, which is returned as
-            it is. "tuned" is the sampler that `kddim tune` found for the model.
+            it is. "tuned" is the sampler that `kddim tune` found for the model, and "gaussian_start"
+            begins where the Gaussian of the model's data leads.
 
     Raises:
         ValueError: If `identifier` is none of these.
     """
-    if identifier == TUNED:
-        return Tuned()
+    if isinstance(identifier, str) and identifier in OF_MODELS:
+        return OF_MODELS[identifier]()
     return registry.resolve(identifier, "sampler", Sampler, NAMES)
 
 

@@ -116,6 +116,15 @@ class Sampler(registry.Configurable, abc.ABC):
             rates: Rates along the grid.
         """
 
+    def begin(self, schedule: Schedule, initial_noise: Any) -> Any:
+        """Return the noisy images at the first time of the grid: the noise as it is.
+
+        Args:
+            schedule: Schedule of the rates.
+            initial_noise: Standard normal noise.
+        """
+        return initial_noise
+
     def initial_state(self, initial_noise: Any) -> tuple:
         """Return the state that the first step receives, such as an empty history."""
         return ()
@@ -205,7 +214,8 @@ class Sampler(registry.Configurable, abc.ABC):
         """
         coefficients = self.coefficients(self.rates(schedule, diffusion_steps))
         seed = latents.resolve_seed(seed) if self.stochastic else 0
-        noisy_images = pred_images = ops.convert_to_tensor(initial_noise)
+        initial_noise = ops.convert_to_tensor(initial_noise)
+        noisy_images = pred_images = self.begin(schedule, initial_noise)
         state = self.initial_state(noisy_images)
         one_step = self.step_of(denoise)
         one_step = compile_step(one_step) if compile_step else one_step

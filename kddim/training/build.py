@@ -16,6 +16,9 @@ from kddim.objective import Regression
 from kddim.registry import load_object
 from kddim.training.config import ResolvedConfig
 
+# For the coarse statistics of the data, which ten thousand images decide.
+_MOST_BATCHES = 40
+
 
 def build_model(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionModel:
     """Return the compiled model of a run, adapted to its training images.
@@ -34,7 +37,11 @@ def build_model(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionMo
     options = config.arguments_of(DiffusionModel.__init__)
     model = DiffusionModel(**options, num_classes=num_classes, network=network)
     model.class_names = train_data.class_names
-    model.normalizer.adapt(ImageDataset(train_data.images, 256))
+    images = ImageDataset(train_data.images, 256)
+    model.normalizer.adapt(images)
+    if len(train_data.images) > 1:
+        step = -(-len(images) // _MOST_BATCHES)
+        model.fit_gaussian(images[index] for index in range(0, len(images), step))
     rate = _learning_rate(config, config.epochs * len(train_data))
     model.compile(
         optimizer=load_object(OPTIMIZERS[config.optimizer])(rate, config.weight_decay),
