@@ -3,6 +3,7 @@
     python benchmarks/recipes.py costs                    # on an idle machine
     python benchmarks/recipes.py train --flowers FOLDER --encoder-weights FILE [NAME ...]
     python benchmarks/recipes.py train --stage full --seeds 0,1,2 --data flowers,cifar10 ...
+    python benchmarks/recipes.py score NAME --stage full   # again, from its run folder
     python benchmarks/recipes.py report
 
 The cost of a step is measured once, as a ratio to the step of the keras.io example (default
@@ -15,6 +16,7 @@ when the command is given again, and results are kept in benchmarks/recipes.json
 import argparse
 import fcntl
 import functools
+import itertools
 import json
 import os
 import statistics
@@ -32,6 +34,8 @@ LEDGER = HERE / "recipes.json"
 BUILD = HERE.parent / "build" / "recipes"
 SIZE = 32
 EVALUATIONS = (5, 20)
+# Samplers of the scores, and what the tables call them.
+SAMPLERS = {"ddim": "", "gaussian_start": ", Gaussian start"}
 BF16 = {"dtype": "mixed_bfloat16"}
 
 
@@ -285,9 +289,16 @@ def steps_of(name: str, stage: str, ledger: Ledger) -> int:
 def run_trial(name: str, data: str, seed: int, ledger: Ledger, options: argparse.Namespace) -> None:
     """Train and score one recipe, or go on with it, unless the ledger has its result."""
     key = f"{options.stage}/{data}/{seed}/{name}"
+    folder = BUILD / "runs" / key.replace(" ", "_").replace(",", "")
+    if options.verb == "score":
+        found = ledger.content["trials"][key]
+        source = source_of(data, options)
+        found["scores"] = score(folder, source, STAGES[options.stage]["images"], options)
+        ledger.add("trials", key, found)
+        print(f"{key}: {found['scores']}", flush=True)
+        return
     if key in ledger.content["trials"]:
         return
-    folder = BUILD / "runs" / key.replace(" ", "_").replace(",", "")
     steps = steps_of(name, options.stage, ledger)
     source = source_of(data, options)
     began = time.perf_counter()
@@ -336,21 +347,25 @@ def score(
     import keras
 
     from kddim import evaluation, runs
+    from kddim.data import load
 
     keras.config.set_dtype_policy("float32")
     model = runs.load_model(folder, dtype="float32")
+    if model.gaussian is None:  # a run of an earlier version
+        model.fit_gaussian(load(source, SIZE, 256)[0])
     reference = evaluation.make_reference(
         source, model.image_shape, encoder="mobilenet", weights=options.encoder_weights,
         split="validation",
     )  # fmt: skip
     found = {}
-    for steps in EVALUATIONS:
-        scores = evaluation.evaluate(
-            model, reference, num_images=num_images, diffusion_steps=steps,
-            metrics=("kid", "fid", "prdc"), seed=1000, floor=False,
-        )  # fmt: skip
-        names = ("kid", "kid_std", "fid", "fid_std", "precision", "recall")
-        found[str(steps)] = {key: round(scores[key], 5) for key in names}
+    for sampler, words in SAMPLERS.items():
+        for steps in EVALUATIONS:
+            scores = evaluation.evaluate(
+                model, reference, num_images=num_images, diffusion_steps=steps, sampler=sampler,
+                metrics=("kid", "fid", "prdc"), seed=1000, floor=False,
+            )  # fmt: skip
+            names = ("kid", "kid_std", "fid", "fid_std", "precision", "recall")
+            found[f"{steps}{words}"] = {key: round(scores[key], 5) for key in names}
     return found
 
 
@@ -522,7 +537,7 @@ def trials_of(ledger: Ledger, stage: str, data: str) -> dict[str, list[dict[str,
     return found
 
 
-def mean_and_error(trials: list[dict[str, Any]], steps: int, name: str) -> tuple[float, float]:
+def mean_and_error(trials: list[dict[str, Any]], steps: Any, name: str) -> tuple[float, float]:
     """Return a score's mean over seeds and its standard error.
 
     With one seed, the error is the deviation of the estimate over subsets of the images.
@@ -537,9 +552,17 @@ def table(ledger: Ledger, stage: str, data: str) -> list[str]:
     """Return the table of the trials of a stage on a data set, the best recipe first."""
     lines = ["| recipe | cost of a step | steps | seeds | KID at 20 | KID at 5 | FID at 20 | FID at 5 | precision, recall at 20 |", "|" + "---|" * 9]  # fmt: skip
     rows = []
-    for name, trials in trials_of(ledger, stage, data).items():
-        few, many = EVALUATIONS
-        cells = [name, f"{trials[0]['cost']:.3f}", f"{trials[0]['steps']:,}", str(len(trials))]
+    found = trials_of(ledger, stage, data).items()
+    for (name, trials), words in itertools.product(found, SAMPLERS.values()):
+        few, many = (f"{steps}{words}" for steps in EVALUATIONS)
+        if not all(many in trial["scores"] for trial in trials):
+            continue
+        cells = [
+            f"{name}{words}",
+            f"{trials[0]['cost']:.3f}",
+            f"{trials[0]['steps']:,}",
+            str(len(trials)),
+        ]
         for score, digits in (("kid", 2), ("fid", 0)):
             for steps in (many, few):
                 mean, error = mean_and_error(trials, steps, score)
@@ -596,7 +619,7 @@ def main() -> None:
         train_changed(sys.argv[2], sys.argv[3:])
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=["costs", "train", "report"])
+    parser.add_argument("verb", choices=["costs", "train", "score", "report"])
     parser.add_argument("names", nargs="*", default=list(RECIPES))
     parser.add_argument("--stage", choices=list(STAGES), default="screen")
     parser.add_argument("--data", default="flowers")
