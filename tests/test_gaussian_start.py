@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import kddim
-from kddim import cli, evaluation, presets, runs, samplers, schedules
+from kddim import cli, evaluation, presets, runs, samplers, schedules, tuning
 from kddim.backend import to_numpy
 from kddim.gaussian import GaussianImages
 from kddim.generation import CompiledDenoiser, Generation
@@ -50,6 +50,10 @@ def fitted_model(**options):
     model = kddim.DiffusionModel(16, widths=(8, 16), block_depth=1, seed=0, **options)
     model.normalizer.adapt(images)
     model.fit_gaussian(images)
+    weights = model.network.get_weights()
+    weights[-2] = 0.1 * np.random.default_rng(6).normal(size=weights[-2].shape)  # zeros at first
+    for network in (model.network, model.ema_network):
+        network.set_weights(weights)
     return model
 
 
@@ -231,6 +235,33 @@ def test_it_is_a_sampler_like_any_other():
     assert sampler.for_model(fitted_model(), 3).num_evaluations(3) == 3
 
 
+def test_a_tuned_sampler_begins_there_and_has_the_error_that_was_found():
+    model = fitted_model()
+    search = tuning.make_search(model, num_images=16, start=0.8)
+    found = search.find(3)
+    assert isinstance(found.sampler, GaussianStart)
+    assert found.sampler.start == 0.8
+    noise = kddim.latents.initial_noise(16, model.image_shape, 0)[8:]
+    images = to_numpy(model.reverse_diffusion(noise, 3, found.sampler))
+    difference = search.trajectories.weighted(images - search.trajectories.path[-1][8:])
+    assert np.sqrt(np.mean(difference**2)) == pytest.approx(found.error, rel=1e-3)
+    best = min(
+        error for name, error in tuning.compare(search, [found])[0].items() if name != "steps"
+    )
+    assert best == found.error
+    model.tuned_samplers = {3: found.sampler}
+    expected = model.generate(2, 3, found.sampler, seed=0)
+    np.testing.assert_array_equal(model.generate(2, 3, "tuned", seed=0), expected)
+
+
+def test_tuning_from_there_needs_the_gaussian():
+    model = kddim.DiffusionModel(16, widths=(8, 16), block_depth=1)
+    with pytest.raises(ValueError, match="fit_gaussian"):
+        tuning.tune(model, [2], num_images=8, start=0.9)
+    with pytest.raises(ValueError, match="deterministic"):
+        tuning.tune(fitted_model(), [2], "gaussian_start", num_images=8)
+
+
 def test_a_run_has_it_and_every_command_takes_it(tmp_path):
     run = tmp_path / "run"
     arguments = ["train", "digits", "-o", run, "--epochs", 1, "--steps-per-epoch", 2]
@@ -240,6 +271,19 @@ def test_a_run_has_it_and_every_command_takes_it(tmp_path):
     for command in (
         [*arguments, *settings],
         ["generate", run, "-n", 4, "--diffusion-steps", 2, *sampler, "-o", tmp_path / "grid.png"],
+        ["tune", run, "--diffusion-steps", 3, "-n", 8, "--start", 0.8],
+        [
+            "generate",
+            run,
+            "-n",
+            4,
+            "--diffusion-steps",
+            3,
+            "--sampler",
+            "tuned",
+            "-o",
+            tmp_path / "t.png",
+        ],
         ["sweep", run, *data[:-2], *sampler, "--steps", "2", "-o", tmp_path / "sweep"],
     ):
         with pytest.raises(SystemExit, match="0"):

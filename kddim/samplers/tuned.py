@@ -32,7 +32,7 @@ class Tuned(Sampler):
                 f"Received: one that is tuned for {found}. Run: kddim tune MODEL "
                 f"--diffusion-steps {diffusion_steps}"
             )
-        return known[diffusion_steps]
+        return known[diffusion_steps].for_model(model, diffusion_steps)
 
     def coefficients(self, rates):
         """Raise: this sampler stands for another one.

@@ -74,6 +74,7 @@ def tune(
     *,
     num_images: int = 256,
     seed: int = 0,
+    start: float = 1.0,
     keep_in_model: bool = True,
     verbose: int = 0,
 ) -> list[Found]:
@@ -87,6 +88,8 @@ def tune(
             times of this sampler.
         num_images: Number of noises, at least 8.
         seed: Seed of the noises.
+        start: Time in (0, 1] at which the steps begin. Below 1, the Gaussian of the model leads
+            there without the network (`kddim.samplers.GaussianStart`).
         keep_in_model: If true, `model.tuned_samplers` receives what is found, and
             `model.generate(n, steps, "tuned")` uses it.
         verbose: 1 draws a bar on the terminal while noises are followed.
@@ -99,7 +102,7 @@ def tune(
     """
     for steps in diffusion_steps:
         check(steps, sampler)
-    search = make_search(model, sampler, num_images, seed, verbose)
+    search = make_search(model, sampler, num_images, seed, verbose, start)
     found = [search.find(steps) for steps in diffusion_steps]
     if keep_in_model:
         model.tuned_samplers = model.tuned_samplers | {f.diffusion_steps: f.sampler for f in found}
@@ -107,7 +110,12 @@ def tune(
 
 
 def make_search(
-    model: Any, sampler: Any = FITTED, num_images: int = 256, seed: int = 0, verbose: int = 0
+    model: Any,
+    sampler: Any = FITTED,
+    num_images: int = 256,
+    seed: int = 0,
+    verbose: int = 0,
+    start: float = 1.0,
 ) -> Search:
     """Return a search along fresh trajectories of a model.
 
@@ -118,7 +126,8 @@ def make_search(
         # Times of a named sampler are those that are nearest to the exact flow. Fitted weights
         # are to give good images, for which a little less accuracy is better.
         perceptual = isinstance(sampler, str) and sampler == FITTED
-        found = follow(model, num_images, seed, perceptual=perceptual, advance=progress.advance)
+        options: dict[str, Any] = {"perceptual": perceptual, "advance": progress.advance}
+        found = follow(model, num_images, seed, start=start, **options)
         return Search(model, found, sampler)
 
 

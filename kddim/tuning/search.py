@@ -10,7 +10,8 @@ import numpy as np
 from kddim import samplers
 from kddim.backend import to_numpy
 from kddim.checks import check_count
-from kddim.samplers import LinearMultistep, Sampler
+from kddim.recipe import Recipe
+from kddim.samplers import GaussianStart, LinearMultistep, Sampler
 from kddim.samplers.times import GRIDS
 from kddim.tuning.shortest_path import shortest_path, step_costs
 from kddim.tuning.trajectories import Trajectories
@@ -77,7 +78,7 @@ def check(diffusion_steps: int, sampler: Any = FITTED) -> tuple[int, Any]:
     if isinstance(sampler, str) and sampler == FITTED:
         return steps, sampler
     sampler = samplers.get(sampler)
-    if sampler.stochastic or isinstance(sampler, samplers.Tuned):
+    if sampler.stochastic or isinstance(sampler, tuple(samplers.OF_MODELS.values())):
         raise ValueError(f"Expected a deterministic sampler to tune. Received: {sampler}")
     return steps, sampler
 
@@ -124,7 +125,11 @@ class Search:
 
         starts = (measure(path, None) for path in sorted(self._starts(steps)))
         found = self._improve(min(starts, key=lambda one: one.error), measure).sampler
-        return Found(steps, found, self.error(found, steps))
+        error, start = self._error(found, steps, slice(self.half, None)), self.start
+        if start < 1.0:
+            from_one = tuple(time / start for time in found.times)  # type: ignore[operator]
+            found = GaussianStart(dataclasses.replace(found, times=from_one), start)
+        return Found(steps, found, error)
 
     def fit(self, path: Path, near: Measured | None = None) -> Measured:
         """Return the sampler on some points whose steps end nearest to the trajectories.
@@ -166,9 +171,23 @@ class Search:
         sampler = LinearMultistep(times=self._times(path), table=table)
         return Measured(self._distance(images - target[-1]), sampler, path, steps)
 
+    @property
+    def start(self) -> float:
+        """Time at which the trajectories begin."""
+        return float(self.trajectories.times[0])
+
     def error(self, sampler: Sampler, diffusion_steps: int) -> float:
-        """Return the error of a sampler for noises that the search does not see."""
-        return self._error(sampler, diffusion_steps, slice(self.half, None))
+        """Return the error of a sampler for noises that the search does not see.
+
+        Args:
+            sampler: The sampler. Its times are multiplied by the time at which the trajectories
+                begin.
+            diffusion_steps: Number of steps.
+        """
+        recipe = Recipe(sampler, diffusion_steps)
+        if self.start < 1.0:
+            recipe = recipe.shortened(self.start, self.model.schedule)
+        return self._error(recipe.sampler, diffusion_steps, slice(self.half, None))
 
     def _error(self, sampler: Sampler, diffusion_steps: int, part: slice) -> float:
         noises, target = self.trajectories.noises[part], self.trajectories.path[-1][part]
@@ -187,7 +206,7 @@ class Search:
         paths = {tuple(shortest_path(*self.costs, steps))}
         fractions = np.arange(steps + 1) / steps
         for grid in GRIDS.values():
-            times = grid(self.model.schedule, fractions)
+            times = self.start * grid(self.model.schedule, fractions)
             distances = np.abs(self.trajectories.times[:, None] - times[None, :])
             path = distances.argmin(axis=0)
             if np.all(np.diff(path) > 0):

@@ -41,7 +41,8 @@ def step_costs(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray]:
     # Least squares with two unknowns, by Cramer's rule. The weights absorb the length.
     a, b, c = noises[j, j], noises[i, j], noises[i, i]
     u, v = along[j, k, j], along[j, k, i]
-    determinant = np.maximum(a * c - b**2, 1e-12 * a * c)
+    tiny = np.finfo("float64").tiny  # an untrained network predicts zeros, which explain nothing
+    determinant = np.maximum(a * c - b**2, np.maximum(1e-12 * a * c, tiny))
     explained = (c * u**2 - 2.0 * b * u * v + a * v**2) / determinant
     others = np.full((points + 1,) * 3, np.inf)
     others[i, j, k] = np.maximum(moves[j, k] - explained, 0.0)

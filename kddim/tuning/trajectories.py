@@ -9,7 +9,7 @@ from keras import ops
 
 from kddim import backend, latents
 from kddim.checks import check_count
-from kddim.samplers import DDIM, AdamsBashforth, Rates
+from kddim.samplers import DDIM, AdamsBashforth, GaussianStart, Rates
 from kddim.samplers import times as time_grids
 
 NUM_POINTS = 60
@@ -40,7 +40,8 @@ class Trajectories:
         gram: Mean products of the weighted images `y` at all times, the clean end included, and
             then of the weighted predicted noises at all times but the clean end,
             `(2 * points + 1, 2 * points + 1)` float64. They are means over images and pixels.
-        noises: Noises of the kept images, `(kept, height, width, channels)`.
+        noises: Noisy images at the first time of the kept images, `(kept, height, width,
+            channels)`. At time 1 they are the noises.
         path: Images `y` of the kept noises, `(points + 1, kept, height, width, channels)`.
         predict: `(noisy_images, noise_rate, signal_rate) -> pred_noises`, compiled.
     """
@@ -98,6 +99,7 @@ def follow(
     num_images: int = 256,
     seed: int = 0,
     *,
+    start: float = 1.0,
     perceptual: bool = False,
     kept: int = 64,
     advance: Callable[[int], None] = lambda images: None,
@@ -108,19 +110,27 @@ def follow(
         model: A `kddim.Denoiser`.
         num_images: Number of noises, at least 1.
         seed: Seed of the noises.
+        start: Time in (0, 1] at which the trajectories begin. Below 1, the Gaussian of the model
+            leads there from the noises.
         perceptual: If true, the trajectories end with a prediction at time 0.05 instead of the
             last point, and frequencies are weighted. If false, all weights are 1.
         kept: Number of noises whose images are kept at all points.
         advance: Called with the number of images after each batch.
 
     Raises:
-        ValueError: If `num_images` is below 1, or the process starts without any signal.
+        ValueError: If `num_images` is below 1, the process starts without any signal, or there is no
+            Gaussian to start with.
     """
     num_images = check_count("num_images", num_images)
     times = point_times(model.schedule, LAST_TIME if perceptual else 0.0)
+    begin = None
+    if start < 1.0:
+        begin = GaussianStart(start=start).for_model(model, len(times)).begin
+        times = np.append(start, times[times < start - 0.1 / NUM_POINTS])
     rates, predict = _rates(model.schedule, times), _predictor(model)
     spectrum, gram, found = np.zeros(0), np.zeros(()), []
-    for first, noises, path, predictions in _batches(model, predict, rates, num_images, seed):
+    batches = _batches(model, predict, rates, num_images, seed, begin)
+    for first, noises, path, predictions in batches:
         if first == 0:
             spectrum = frequency_weights(path[-1], EXPONENT if perceptual else 0.0)
         gram = gram + _products(np.concatenate([path, predictions]), spectrum)
@@ -164,7 +174,12 @@ def _predictor(model: Any) -> Callable:
 
 
 def _batches(
-    model: Any, predict: Callable, rates: tuple[np.ndarray, np.ndarray], num_images: int, seed: int
+    model: Any,
+    predict: Callable,
+    rates: tuple[np.ndarray, np.ndarray],
+    num_images: int,
+    seed: int,
+    begin: Callable | None,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
     """Follow noises, one batch at a time.
 
@@ -179,7 +194,10 @@ def _batches(
     for first in range(0, num_images, size):
         # All batches have the same size, so that the step is compiled once.
         number = min(size, num_images - first)
-        noises = backend.to_numpy(latents.initial_noise(size, model.image_shape, seed, first))
+        noises = latents.initial_noise(size, model.image_shape, seed, first)
+        if begin is not None:
+            noises = begin(model.schedule, ops.convert_to_tensor(noises))
+        noises = backend.to_numpy(noises)
         found = _follow_batch(predict, noises, noise, signal, weights)
         path, predictions = (np.stack(images)[:, :number] for images in found)
         yield first, noises[:number], path, predictions
