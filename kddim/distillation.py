@@ -19,7 +19,7 @@ from kddim.latents import initial_noise
 from kddim.networks.adopt import copy_network
 from kddim.objective import Regression
 from kddim.recipe import Recipe
-from kddim.samplers import DDIM
+from kddim.samplers import DDIM, GaussianStart
 
 MOST_STEPS = 64
 TEACHER_STEPS = 16  # of a whole path, at least
@@ -54,6 +54,8 @@ class PathDistillation(keras.layers.Layer):
         teacher_type: Prediction type of the teacher.
         num_paths: Number of paths of an epoch, at least 1.
         seed: Seed of the noises from which the paths begin.
+        start: Time in (0, 1] at which all steps begin. Below 1, the Gaussian of the model leads
+            there from the noises, and the model is taught for the sampler `GaussianStart(start=start)`.
 
     Attributes:
         teacher: Network whose weights are to be those of the teacher when training begins.
@@ -70,6 +72,7 @@ class PathDistillation(keras.layers.Layer):
         teacher_type: str,
         num_paths: int = 1024,
         seed: int = 0,
+        start: float = 1.0,
     ):
         super().__init__(name="distillation", dtype="float32", trainable=False)
         if model.prediction_type == "noise":
@@ -82,6 +85,9 @@ class PathDistillation(keras.layers.Layer):
         self.teacher_type = predictions.check(teacher_type, "teacher_type")
         self.num_paths, self.seed = check_count("num_paths", num_paths), seed
         self.for_files = Regression(model.loss_type)
+        self.start, self._begin = start, None
+        if start < 1.0:
+            self._begin = GaussianStart(start=start).for_model(model, 1).begin
         self.schedule, self.image_shape = model.schedule, model.image_shape
         self.num_classes, self.label_dropout = model.num_classes, model.label_dropout
         labelled = self.num_classes is not None
@@ -138,6 +144,7 @@ class PathDistillation(keras.layers.Layer):
             self._denoiser = FoldedDenoiser(self.teacher, self.teacher_type, labelled=known)
         self._denoiser.refresh()
         recipe = Recipe(DDIM(), self.diffusion_steps * self.substeps)
+        recipe = recipe.shortened(self.start, self.schedule)
         conditions = () if labels is None else (Condition(_with_labels, {"labels": labels}),)
         generation = Generation(self._denoiser, self.schedule, recipe, conditions)
         states = np.empty((self.diffusion_steps + 1, self.num_paths, *self.image_shape), "float32")
@@ -150,8 +157,11 @@ class PathDistillation(keras.layers.Layer):
         def noise_of(first: int, size: int) -> np.ndarray:
             """Return the noise of a batch. Each epoch has its own."""
             start = epoch * self.num_paths + first
-            reached[0] = initial_noise(size, self.image_shape, self.seed, start)
-            return reached[0]
+            noise = initial_noise(size, self.image_shape, self.seed, start)
+            if self._begin is not None:
+                noise = self._begin(self.schedule, ops.convert_to_tensor(noise))
+            reached[0] = noise
+            return noise
 
         for rows, _, images in generation.batches(self.num_paths, noise_of, callback=keep):
             number = rows.stop - rows.start
@@ -164,8 +174,8 @@ class PathDistillation(keras.layers.Layer):
         """Return the images with which one step of DDIM leads from one state to the next."""
         images = states[1:].copy()
         for step in range(self.diffusion_steps - 1):
-            times = np.array([step, step + 1]) / self.diffusion_steps
-            noise, signal = (to_numpy(r).astype("float64") for r in self.schedule(1.0 - times))
+            times = self.start * (1.0 - np.array([step, step + 1]) / self.diffusion_steps)
+            noise, signal = (to_numpy(r).astype("float64") for r in self.schedule(times))
             ratio = noise[1] / noise[0]
             images[step] = (states[step + 1] - ratio * states[step]) / (
                 signal[1] - ratio * signal[0]
@@ -190,7 +200,8 @@ class PathDistillation(keras.layers.Layer):
                 (number,), 0, self.diffusion_steps * self.num_paths, seed=seed_generator
             )
             step = ops.cast(rows // self.num_paths, "float32")
-            return rows, ops.reshape(1.0 - step / self.diffusion_steps, (number, 1, 1, 1))
+            times = self.start * (1.0 - step / self.diffusion_steps)
+            return rows, ops.reshape(times, (number, 1, 1, 1))
 
         return rows_of_replica(draw, ops.shape(images)[0])
 

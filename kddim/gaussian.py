@@ -66,7 +66,8 @@ class GaussianImages:
         Raises:
             ValueError: If there are fewer than two images.
         """
-        count, squares, total, products, shape = 0, 0.0, 0.0, 0.0, (0, 0, 0)
+        count, size, squares, shape = 0, 0, 0.0, (0, 0, 0)
+        total, products = np.zeros(()), np.zeros(())
         for batch in iterate_batches(data):
             images = np.asarray(normalizer(check_images(batch)), "float64")
             blocks = _blocks(images, *map(_number_of_blocks, images.shape[1:3]))
@@ -121,7 +122,8 @@ class GaussianImages:
             return np.sqrt((next_signal**2 * variance + next_noise**2) / before)
 
         rest, shape = scale(self.rest), self.mean.shape
-        dtype, _, height, width, _ = noisy_images.dtype, *noisy_images.shape
+        height, width = noisy_images.shape[1:3]
+        dtype = noisy_images.dtype
         if height % shape[0] or width % shape[1] or noisy_images.shape[3] != shape[2]:
             raise ValueError(
                 f"Expected images that can be divided into {shape[0]}x{shape[1]} blocks of "

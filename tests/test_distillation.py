@@ -64,6 +64,32 @@ def test_the_images_lead_where_the_steps_of_the_teacher_lead(student, teacher_ty
 
 
 @pytest.mark.backend
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_start_below_one_teaches_the_steps_from_there(images, steps):
+    """The teacher's steps are those of the sampler that begins with the Gaussian."""
+    student = make_model(images, prediction_type="velocity")
+    student.fit_gaussian(images)
+    objective = PathDistillation(student, steps, "velocity", 3, 5, start=0.8)
+    objective.teacher.set_weights(student.ema_network.get_weights())
+    seen, last = [], []
+
+    def keep(step, noisy_images, pred_images):
+        seen.append(to_numpy(noisy_images))
+        last.append(to_numpy(pred_images))
+
+    sampler = kddim.samplers.GaussianStart(start=0.8)
+    student.generate(3, steps * objective.substeps, sampler, seed=5, callback=keep)
+    objective.begin_epoch(0)
+    starts, targets = (to_numpy(v.value).reshape(steps, 3, *student.image_shape) for v in objective.unsaved_variables)  # fmt: skip
+    np.testing.assert_allclose(targets[-1], last[-1], atol=1e-4)
+    for step in range(1, steps):
+        np.testing.assert_allclose(starts[step], seen[step * objective.substeps - 1], atol=1e-4)
+    rows, times = objective.draw(np.zeros((64, 1, 1, 1)), student.schedule, keras.random.SeedGenerator(0))  # fmt: skip
+    begins = 0.8 * (1.0 - to_numpy(rows) // 3 / steps)
+    np.testing.assert_allclose(to_numpy(times).ravel(), begins, atol=1e-6)
+
+
+@pytest.mark.backend
 def test_paths_depend_on_the_epoch_and_the_seed(student):
     def starts(epoch, seed=0):
         objective = distil(student, 2, num_paths=4, seed=seed)
@@ -184,6 +210,16 @@ def test_a_run_of_distillation_and_its_resumption(teacher, tmp_path):
     names = read_checkpoint(newest(part / "checkpoints").path)[2]["model"]
     assert not any(name.endswith(("starts", "targets")) for name, *_ in names)
     assert "distill_steps: 2" in " ".join(f"{k}: {v}" for k, v in runs.describe(part).items()).replace("training ", "")  # fmt: skip
+
+
+def test_a_run_from_a_start_keeps_the_sampler_that_it_was_taught_for(teacher, tmp_path):
+    config = TrainingConfig("digits", init=str(teacher), distill_steps=2, distill_start=0.8, epochs=1, limit=100, kid_encoder="random_conv", kid_images=8, kid_steps=2)  # fmt: skip
+    model = runs.load_model(train(config, tmp_path / "run", verbose=0))
+    sampler = kddim.samplers.GaussianStart(start=0.8)
+    assert model.tuned_samplers == {2: sampler}
+    images = (model.generate(2, 2, one, seed=0) for one in (sampler, "tuned"))
+    np.testing.assert_array_equal(*images)
+    assert "GaussianStart" in json.dumps(runs.read_config(tmp_path / "run")["kid"])
 
 
 def test_a_distillation_without_a_model_is_refused(tmp_path):

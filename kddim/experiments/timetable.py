@@ -175,7 +175,8 @@ class Timetable(Experiment):
             yield f"tuned {_digest(recipe.sampler)}", self.model, recipe
         one_step = Recipe("ddim", 1, None, self.seed, self.batch_size)
         for steps, model in self.distilled.items():
-            recipe = dataclasses.replace(one_step, diffusion_steps=steps)
+            sampler = model.tuned_samplers.get(steps, one_step.sampler).for_model(model, steps)
+            recipe = dataclasses.replace(one_step, sampler=sampler, diffusion_steps=steps)
             yield f"distilled {fingerprint(model)}", model, recipe
         # One call of a network makes all images, as one step of DDIM does.
         yield "GAN", None, one_step

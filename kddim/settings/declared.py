@@ -38,6 +38,7 @@ from kddim.settings.kinds import (
     Positive,
     Several,
     Share,
+    Start,
     Width,
     annotations_of,
     description_of,
@@ -88,6 +89,7 @@ class Settings:
     label_dropout: Share = setting(0.1, "Share of the training images whose label is hidden, which guidance needs.")
     init: Path | None = setting(None, "Preset, run, .keras file or hf://user/repo to start from: its averaged weights, and its network.", unset="random weights")
     distill_steps: DistillSteps | None = setting(None, "Teach the model of `init` to sample in this number of DDIM steps. kddim distill sets it.", unset="no distillation")
+    distill_start: Start = setting(1.0, "Time at which the steps of the model that is taught begin. Below 1, the Gaussian of the data leads there without the network. kddim distill --start sets it.")
     distill_from: Annotated[str, OneOf("prediction_type", PREDICTION_TYPES)] | None = setting(None, "Prediction type of the model of `init`, if the model that is taught has another one. kddim distill sets it.", unset="`prediction_type`")
     batch_size: BatchSize = setting(64, "Number of images per step.")
     epochs: Count | None = setting(None, "Number of epochs.")

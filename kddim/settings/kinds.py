@@ -28,6 +28,7 @@ NotNegative = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Gt(0), Lt(1)]
+Start = Annotated[float, Gt(0), Le(1)]
 PATH = "path"
 Path = Annotated[str, PATH]
 

@@ -14,7 +14,8 @@ from kddim.names import OPTIMIZERS
 from kddim.networks.residual_unet import residual_unet
 from kddim.objective import Regression
 from kddim.registry import load_object
-from kddim.training.config import ResolvedConfig
+from kddim.samplers import DDIM, GaussianStart, Sampler
+from kddim.training.config import ResolvedConfig, TrainingConfig
 
 # For the coarse statistics of the data, which ten thousand images decide.
 _MOST_BATCHES = 40
@@ -42,6 +43,8 @@ def build_model(config: ResolvedConfig, train_data: ImageDataset) -> DiffusionMo
     if len(train_data.images) > 1:
         step = -(-len(images) // _MOST_BATCHES)
         model.fit_gaussian(images[index] for index in range(0, len(images), step))
+    if config.distill_steps:
+        model.tuned_samplers = {config.distill_steps: sampler_of(config)}
     rate = _learning_rate(config, config.epochs * len(train_data))
     model.compile(
         optimizer=load_object(OPTIMIZERS[config.optimizer])(rate, config.weight_decay),
@@ -56,7 +59,14 @@ def _objective(config: ResolvedConfig, model: DiffusionModel, images_per_epoch: 
         return Regression(model.loss_type, config.training_times, config.weighting)
     teacher_type = config.distill_from or model.prediction_type
     paths = paths_of_epoch(images_per_epoch, config.distill_steps, model.image_shape)
-    return PathDistillation(model, config.distill_steps, teacher_type, paths, config.seed)
+    options = paths, config.seed, config.distill_start
+    return PathDistillation(model, config.distill_steps, teacher_type, *options)
+
+
+def sampler_of(config: TrainingConfig) -> Sampler:
+    """Return the sampler that a run trains its model for."""
+    start = config.distill_start
+    return GaussianStart(start=start) if config.distill_steps and start < 1.0 else DDIM()
 
 
 def _learning_rate(config: ResolvedConfig, steps: int) -> Any:
@@ -82,6 +92,7 @@ def kid_callback(
         encoders.get(config.kid_encoder, weights=config.encoder_weights),
         num_images=config.kid_images,
         diffusion_steps=config.kid_steps,
+        sampler=sampler_of(config),
         every=config.every,
         max_seconds=config.kid_max_seconds,
         batch_size=config.batch_size,

@@ -128,7 +128,8 @@ class Search:
         error, start = self._error(found, steps, slice(self.half, None)), self.start
         if start < 1.0:
             from_one = tuple(time / start for time in found.times)  # type: ignore[operator]
-            found = GaussianStart(dataclasses.replace(found, times=from_one), start)
+            placed = dataclasses.replace(found, times=from_one)  # type: ignore[type-var]
+            found = GaussianStart(placed, start)
         return Found(steps, found, error)
 
     def fit(self, path: Path, near: Measured | None = None) -> Measured:
