@@ -177,7 +177,7 @@ def run(name, program, *arguments, **variables):
 
 
 @pytest.mark.parametrize("normalization", ["batch", pytest.param("group", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+@pytest.mark.parametrize("name", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_two_devices_train_the_model_of_one(name, normalization):
     """Weights, average, batch statistics, losses, KID, gradients and images after 52 steps."""
     found = json.loads(run(name, PROGRAM, normalization).splitlines()[-1])

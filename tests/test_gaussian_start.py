@@ -15,7 +15,6 @@ from kddim.generation import CompiledDenoiser, Generation
 from kddim.recipe import Recipe
 from kddim.samplers import DDIM, GaussianStart
 
-pytestmark = pytest.mark.backend
 SCHEDULES = [schedules.CosineSchedule(), schedules.LinearBetaSchedule()]
 
 
@@ -60,6 +59,7 @@ def fitted_model(**options):
 # The Gaussian.
 
 
+@pytest.mark.backend
 def test_the_fit_has_the_mean_the_components_and_the_total_variance_of_the_images():
     model, images = fitted_model(), photographs()
     normalised = to_numpy(model.normalizer(images)).astype("float64")
@@ -81,6 +81,7 @@ def test_batches_give_the_same_as_an_array():
     assert model.gaussian.get_config() == fitted_model().gaussian.get_config()
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_flow_is_that_of_the_ode(schedule):
     """Many small steps of DDIM with the best denoiser of the Gaussian lead to the same place."""
@@ -100,6 +101,7 @@ def test_the_flow_is_that_of_the_ode(schedule):
     np.testing.assert_allclose(to_numpy(found).reshape(3, -1), noisy, atol=5e-3)
 
 
+@pytest.mark.backend
 def test_noise_becomes_noisy_images_of_the_distribution():
     gaussian, schedule = some_gaussian(), schedules.LinearBetaSchedule()  # ends in pure noise
     mean, matrix = covariance(gaussian)
@@ -111,6 +113,7 @@ def test_noise_becomes_noisy_images_of_the_distribution():
     np.testing.assert_allclose(np.cov(found.T), expected, atol=0.25)
 
 
+@pytest.mark.backend
 def test_ways_join_and_lead_back():
     gaussian, schedule = some_gaussian(), SCHEDULES[0]
     images = ops.convert_to_tensor(np.random.default_rng(4).normal(size=(2, 8, 8, 2)), "float32")
@@ -139,6 +142,7 @@ def test_a_gaussian_that_does_not_fit():
 # The sampler.
 
 
+@pytest.mark.backend
 def test_few_steps_come_nearer_to_the_exact_images_than_without_the_start():
     gaussian, schedule = some_gaussian(), SCHEDULES[0]
     mean, matrix = (ops.convert_to_tensor(v, "float32") for v in covariance(gaussian))
@@ -169,6 +173,7 @@ def test_few_steps_come_nearer_to_the_exact_images_than_without_the_start():
     assert errors[1] < 0.6 * errors[0]
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("inner", ["ddim", "ipndm", "ddpm", DDIM(times="log_snr", clip=(-2, 2))])
 def test_generate_begins_where_the_gaussian_leads(inner):
     model = fitted_model()
@@ -182,6 +187,7 @@ def test_generate_begins_where_the_gaussian_leads(inner):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.backend
 def test_images_do_not_depend_on_the_batch():
     model = fitted_model()
     whole = model.generate(5, 3, "gaussian_start", seed=1)
@@ -189,6 +195,7 @@ def test_images_do_not_depend_on_the_batch():
     np.testing.assert_allclose(whole[2:], parts, atol=1e-5)
 
 
+@pytest.mark.backend
 def test_it_is_saved_with_the_model(tmp_path):
     model = fitted_model()
     expected = model.generate(2, 3, "gaussian_start", seed=0)
@@ -235,6 +242,7 @@ def test_it_is_a_sampler_like_any_other():
     assert sampler.for_model(fitted_model(), 3).num_evaluations(3) == 3
 
 
+@pytest.mark.backend
 def test_a_tuned_sampler_begins_there_and_has_the_error_that_was_found():
     model = fitted_model()
     search = tuning.make_search(model, num_images=16, start=0.8)
