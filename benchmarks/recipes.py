@@ -35,7 +35,11 @@ BUILD = HERE.parent / "build" / "recipes"
 SIZE = 32
 EVALUATIONS = (5, 20)
 # Samplers of the scores, and what the tables call them.
-SAMPLERS = {"ddim": "", "gaussian_start": ", Gaussian start"}
+SAMPLERS = {
+    "ddim": "",
+    "gaussian_start": ", Gaussian start",
+    "tuned": ", Gaussian start, tuned",  # as `kddim tune --start 0.9`
+}
 BF16 = {"dtype": "mixed_bfloat16"}
 
 
@@ -346,7 +350,7 @@ def score(
     """Score the model of a run against held-out images, at few and at many evaluations."""
     import keras
 
-    from kddim import evaluation, runs
+    from kddim import evaluation, runs, tuning
     from kddim.data import load
 
     keras.config.set_dtype_policy("float32")
@@ -357,6 +361,7 @@ def score(
         source, model.image_shape, encoder="mobilenet", weights=options.encoder_weights,
         split="validation",
     )  # fmt: skip
+    tuning.tune(model, EVALUATIONS, num_images=128, start=0.9)
     found = {}
     for sampler, words in SAMPLERS.items():
         for steps in EVALUATIONS:
