@@ -1,5 +1,6 @@
 """The Gaussian with the mean and the main components of a data set, and its exact flow."""
 
+import base64
 import math
 from typing import Any, Self
 
@@ -11,7 +12,6 @@ from kddim.images import check_images
 
 NUM_COMPONENTS = 32
 _MOST_BLOCKS = 8  # along each side
-_DIGITS = 5  # of numbers in files
 
 
 class GaussianImages:
@@ -84,18 +84,48 @@ class GaussianImages:
         variances, directions = np.maximum(variances[-number:], 0.0), directions[:, -number:]
         left = squares / count - mean @ mean - variances.sum()
         area = math.sqrt(size / len(mean))
-        config = {
-            "mean": mean.reshape(shape) / area,
-            "components": directions.T.reshape(number, *shape),
-            "variances": variances,
-            "rest": max(left, 0.0) / (size - number),
-        }
-        return cls(**{name: _rounded(value) for name, value in config.items()})
+        found = cls(
+            mean.reshape(shape) / area,
+            directions.T.reshape(number, *shape),
+            variances,
+            max(left, 0.0) / (size - number),
+        )
+        # As it comes back from a file, so that a saved model generates the same images.
+        return cls.from_config(found.get_config())
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor as JSON values."""
-        names = ("mean", "components", "variances", "rest")
-        return {name: _rounded(getattr(self, name)) for name in names}
+        """Return JSON values. Arrays but the variances are base64 text of float16 numbers."""
+        return {
+            "shape": list(self.components.shape),
+            "mean": _text_of(self.mean),
+            "components": _text_of(self.components),
+            "variances": [float(value) for value in self.variances],
+            "rest": self.rest,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the distribution that `get_config` described.
+
+        Args:
+            config: Its values.
+
+        Raises:
+            ValueError: If a value is missing, of another kind, or does not fit.
+        """
+        try:
+            shape = tuple(config["shape"])
+            mean, components = (_numbers_of(config[name]) for name in ("mean", "components"))
+            return cls(
+                mean.reshape(shape[1:]),
+                components.reshape(shape),
+                config["variances"],
+                config["rest"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"Expected the Gaussian of a model. Received: a damaged one ({error!r})"
+            ) from error
 
     def follow(
         self, noisy_images: Any, rates: tuple[float, float], next_rates: tuple[float, float]
@@ -157,10 +187,9 @@ def _number_of_blocks(side: int) -> int:
     return max(n for n in range(1, _MOST_BLOCKS + 1) if side % n == 0)
 
 
-def _rounded(values: Any) -> Any:
-    """Return numbers as nested lists of floats with few digits."""
-    values = np.asarray(values, "float64")
-    with np.errstate(divide="ignore"):
-        power = np.floor(np.log10(np.abs(values)))
-    scale = 10.0 ** (_DIGITS - 1 - np.where(np.isfinite(power), power, 0.0))
-    return (np.round(values * scale) / scale).tolist()
+def _text_of(array: np.ndarray) -> str:
+    return base64.b64encode(array.astype("<f2").tobytes()).decode("ascii")
+
+
+def _numbers_of(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f2")

@@ -106,7 +106,7 @@ class Saving(keras.Model):
         model = cls(**config)
         model.tuned_samplers = copy.deepcopy(tuned)
         model.class_names = names
-        model.gaussian = GaussianImages(**gaussian) if gaussian else None
+        model.gaussian = GaussianImages.from_config(gaussian) if gaussian else None
         return model
 
     def save(

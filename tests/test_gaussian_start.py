@@ -78,7 +78,11 @@ def test_the_fit_has_the_mean_the_components_and_the_total_variance_of_the_image
 def test_batches_give_the_same_as_an_array():
     model, images = fitted_model(), photographs()
     model.fit_gaussian(images[i : i + 30] for i in range(0, len(images), 30))
-    assert model.gaussian.get_config() == fitted_model().gaussian.get_config()
+    found, expected = model.gaussian, fitted_model().gaussian
+    for name in ("mean", "variances", "rest"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-3)
+    signs = np.sign(np.sum(found.components * expected.components, axis=(1, 2, 3), keepdims=True))
+    np.testing.assert_allclose(found.components, signs * expected.components, atol=1e-3)
 
 
 @pytest.mark.backend
@@ -126,13 +130,20 @@ def test_ways_join_and_lead_back():
 
 
 def test_a_gaussian_that_does_not_fit():
-    arguments = some_gaussian().get_config()
-    with pytest.raises(ValueError, match="one variance for each"):
-        GaussianImages(**arguments | {"variances": [1.0]})
-    with pytest.raises(ValueError, match="variances of at least 0"):
-        GaussianImages(**arguments | {"variances": [1.0, -1.0, 1.0]})
-    with pytest.raises(ValueError, match="finite"):
-        GaussianImages(**arguments | {"rest": float("nan")})
+    config = some_gaussian().get_config()
+    for changed, words in (
+        ({"variances": [1.0]}, "one variance for each"),
+        ({"variances": [1.0, -1.0, 1.0]}, "variances of at least 0"),
+        ({"rest": float("nan")}, "finite"),
+        ({"rest": None}, "damaged"),
+        ({"shape": [3, 4, 4, 4]}, "reshape"),
+        ({"shape": [3, 10**9, 10**9, 1]}, "reshape"),
+        ({"mean": "?"}, "base64"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            GaussianImages.from_config(config | changed)
+    with pytest.raises(ValueError, match="damaged"):
+        GaussianImages.from_config({})
     with pytest.raises(ValueError, match="4x4 blocks"):
         some_gaussian().follow(ops.zeros((1, 6, 6, 2)), (1.0, 0.1), (0.9, 0.2))
     with pytest.raises(ValueError, match="at least two images"):
