@@ -307,7 +307,9 @@ def test_a_run_has_it_and_every_command_takes_it(tmp_path):
     ):
         with pytest.raises(SystemExit, match="0"):
             cli.main([str(word) for word in command])
-    assert runs.load_model(run).gaussian.mean.shape == (8, 8, 1)
+    described = runs.describe(run)
+    assert described["data Gaussian"] == "mean and 32 components of 8x8 blocks"
+    assert described["tuned for"] == "3 steps"
     scores = evaluation.evaluate(
         runs.load_model(run), "digits", num_images=32, diffusion_steps=2, sampler="gaussian_start",
         encoder="random_conv", metrics=("kid",), floor=False,

@@ -63,6 +63,12 @@ def model_lines(model: DiffusionModel) -> dict[str, str]:
         "data mean": np.array2string(mean, precision=4),
         "data std": np.array2string(deviation, precision=4),
     }
+    if model.gaussian is not None:
+        blocks = "x".join(map(str, model.gaussian.mean.shape[:2]))
+        number = len(model.gaussian.components)
+        found["data Gaussian"] = f"mean and {number} components of {blocks} blocks"
+    if model.tuned_samplers:
+        found["tuned for"] = f"{', '.join(map(str, sorted(model.tuned_samplers)))} steps"
     if words := describe_non_finite(model):
         found["unusable"] = f"{words} are NaN or infinite: the training has diverged"
     return found
