@@ -578,24 +578,25 @@ def table(ledger: Ledger, stage: str, data: str) -> list[str]:
     return lines + [line for _, line in sorted(rows)]
 
 
-def plot(ledger: Ledger, names: list[str], data: list[str], path: Path) -> None:
-    """Draw KID against the cost of training, for some recipes."""
+def plot(ledger: Ledger, names: list[tuple[str, str]], data: list[str], path: Path) -> None:
+    """Draw KID against the cost of training, for some recipes with the words of a sampler."""
     from matplotlib import pyplot
 
     data = [one for one in data if any(trials_of(ledger, stage, one) for stage in STAGES)]
     figure, axes = pyplot.subplots(1, len(data), figsize=(5.2 * len(data), 3.8), squeeze=False)
     for axis, one in zip(axes[0], data):
-        for number, name in enumerate(names):
+        for number, (name, words) in enumerate(names):
             for steps, style in zip(EVALUATIONS, ("--", "-")):
                 points = []
                 for stage, about in STAGES.items():
-                    trials = trials_of(ledger, stage, one).get(name)
-                    if trials:
-                        points.append((about["steps"], *mean_and_error(trials, steps, "kid")))
+                    trials = trials_of(ledger, stage, one).get(name, [])
+                    key = f"{steps}{words}"
+                    if trials and all(key in trial["scores"] for trial in trials):
+                        points.append((about["steps"], *mean_and_error(trials, key, "kid")))
                 if points:
                     axis.errorbar(
                         *zip(*points), fmt=style, marker="o", capsize=3, color=f"C{number}",
-                        label=f"{name}, {steps} evaluations",
+                        label=f"{name}{words}, {steps} evaluations",
                     )  # fmt: skip
         axis.set(title=one, xlabel="cost of the training, in steps of the example", ylabel="KID")
         axis.set_ylim(bottom=0)
@@ -616,7 +617,8 @@ def report(ledger: Ledger, page: Path, best: str) -> None:
             lines = [begin, "", *table(ledger, stage, data), "", end]
             text = before + "\n".join(lines) + rest.partition(end)[2]
     page.write_text(text)
-    plot(ledger, ["example", best], ["flowers", "cifar10"], page.parent / "recipes" / "cost.png")
+    recipes = [("example", ""), (best, ""), (best, ", Gaussian start, tuned")]
+    plot(ledger, recipes, ["flowers", "cifar10"], page.parent / "recipes" / "cost.png")
 
 
 def main() -> None:
