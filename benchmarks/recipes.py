@@ -560,7 +560,8 @@ def table(ledger: Ledger, stage: str, data: str) -> list[str]:
     found = trials_of(ledger, stage, data).items()
     for (name, trials), words in itertools.product(found, SAMPLERS.values()):
         few, many = (f"{steps}{words}" for steps in EVALUATIONS)
-        if not all(many in trial["scores"] for trial in trials):
+        trials = [trial for trial in trials if many in trial["scores"]]
+        if not trials:
             continue
         cells = [
             f"{name}{words}",
@@ -582,7 +583,7 @@ def plot(ledger: Ledger, names: list[tuple[str, str]], data: list[str], path: Pa
     """Draw KID against the cost of training, for some recipes with the words of a sampler."""
     from matplotlib import pyplot
 
-    data = [one for one in data if any(trials_of(ledger, stage, one) for stage in STAGES)]
+    data = [one for one in data if sum(bool(trials_of(ledger, s, one)) for s in STAGES) > 1]
     figure, axes = pyplot.subplots(1, len(data), figsize=(5.2 * len(data), 3.8), squeeze=False)
     for axis, one in zip(axes[0], data):
         for number, (name, words) in enumerate(names):
@@ -591,7 +592,8 @@ def plot(ledger: Ledger, names: list[tuple[str, str]], data: list[str], path: Pa
                 for stage, about in STAGES.items():
                     trials = trials_of(ledger, stage, one).get(name, [])
                     key = f"{steps}{words}"
-                    if trials and all(key in trial["scores"] for trial in trials):
+                    trials = [trial for trial in trials if key in trial["scores"]]
+                    if trials:
                         points.append((about["steps"], *mean_and_error(trials, key, "kid")))
                 if points:
                     axis.errorbar(
