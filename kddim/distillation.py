@@ -85,6 +85,8 @@ class PathDistillation(keras.layers.Layer):
         self.teacher_type = predictions.check(teacher_type, "teacher_type")
         self.num_paths, self.seed = check_count("num_paths", num_paths), seed
         self.for_files = Regression(model.loss_type)
+        if not 0.0 < start <= 1.0:
+            raise ValueError(f"Expected `start` above 0 and at most 1. Received: {start}")
         self.start, self._begin = start, None
         if start < 1.0:
             self._begin = GaussianStart(start=start).for_model(model, 1).begin

@@ -24,7 +24,7 @@ _COST_OF_CALL = 0.25
 @click.argument("model", type=click.Path())
 @click.argument("source")
 @click.option("--diffusion-steps", type=click.IntRange(1, 64), required=True, help="Number of steps that MODEL is taught for.")  # fmt: skip
-@click.option("--start", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Time at which the steps begin. Below 1, the Gaussian of the data leads there without the network.")  # fmt: skip
+@shared.START
 @option_of("output")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in that folder.")
 @click.option("--dry-run", is_flag=True, help="Print the settings, the memory and the time of the run, and write nothing.")  # fmt: skip

@@ -18,6 +18,7 @@ from kddim.cli.values import (
     parse_devices,
     parse_integers,
     parse_interval,
+    parse_start,
     parse_words,
 )
 from kddim.names import ENCODERS, SAMPLERS, SCHEDULES, join_names
@@ -36,6 +37,9 @@ SCHEDULE_HELP = f"{join_names(SCHEDULES)}."
 ENCODER_HELP = (
     f"{join_names(ENCODERS)}. auto is inception_v3 if its weights are available, else random_conv."
 )
+
+
+START = click.option("--start", type=float, default=1.0, callback=parse_start, help="Time at which the steps begin. Below 1, the Gaussian of the data leads there without the network.")  # fmt: skip
 
 
 def group(*options: Callable) -> Callable[[Callable], Callable]:

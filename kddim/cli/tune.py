@@ -15,7 +15,7 @@ from kddim.cli.values import parse_integers
 @click.option("--diffusion-steps", default="3,5,8", callback=parse_integers, help="Numbers of steps, each 1 to 20, separated by commas.")  # fmt: skip
 @click.option("--sampler", default="fitted", help="fitted: fit the weights of each step as well as the times. Or a deterministic sampler, written as for kddim generate, whose times are searched.")  # fmt: skip
 @click.option("--num-images", "-n", type=click.IntRange(min=8), default=256, help="Number of noises that are followed accurately.")  # fmt: skip
-@click.option("--start", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Time at which the steps begin. Below 1, the Gaussian of the data leads there without the network.")  # fmt: skip
+@shared.START
 @click.option("--output", "-o", type=shared.PATH, help="A .keras file for the tuned model.  [default: MODEL itself is changed]")  # fmt: skip
 @shared.OVERWRITE
 @shared.model_runtime

@@ -54,6 +54,13 @@ def parse_shard(context: Any, parameter: Any, value: str | None) -> Shard | None
         raise click.BadParameter(str(error)) from None
 
 
+def parse_start(context: Any, parameter: Any, value: float) -> float:
+    """Return a time at which steps begin, above 0 and at most 1."""
+    if not 0.0 < value <= 1.0:
+        raise click.BadParameter(f"expected a time above 0 and at most 1, received {value:g}")
+    return value
+
+
 def parse_words(context: Any, parameter: Any, value: str | None) -> tuple[str, ...] | None:
     """Return the words of a text such as `kid,fid`."""
     return None if value is None else tuple(value.split(","))

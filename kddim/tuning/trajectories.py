@@ -122,6 +122,8 @@ def follow(
             Gaussian to start with.
     """
     num_images = check_count("num_images", num_images)
+    if not 0.0 < start <= 1.0:
+        raise ValueError(f"Expected `start` above 0 and at most 1. Received: {start}")
     times = point_times(model.schedule, LAST_TIME if perceptual else 0.0)
     begin = None
     if start < 1.0:
