@@ -126,6 +126,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "muon, flip, decay": {
         "on": "muon, rate 2e-3", "flip": True, "learning_rate_decay": 0.5,
     },
+    "muon, flip, decay, signal 0.99": {"on": "muon, flip, decay", "change": "signal_0.99"},
     "muon, multiscale": {"on": "muon, rate 2e-3", "change": "multiscale"},
     "muon, multiscale, mild": {"on": "muon, rate 2e-3", "change": "multiscale_mild"},
     "muon, attention": {"on": "muon, rate 2e-3", "attention_levels": [2, 3]},
@@ -361,9 +362,13 @@ def score(
         source, model.image_shape, encoder="mobilenet", weights=options.encoder_weights,
         split="validation",
     )  # fmt: skip
-    tuning.tune(model, EVALUATIONS, num_images=128, start=0.9)
+    chosen = options.samplers.split(",")
+    if "tuned" in chosen:
+        tuning.tune(model, EVALUATIONS, num_images=128, start=0.9)
     found = {}
     for sampler, words in SAMPLERS.items():
+        if sampler not in chosen:
+            continue
         for steps in EVALUATIONS:
             scores = evaluation.evaluate(
                 model, reference, num_images=num_images, diffusion_steps=steps, sampler=sampler,
@@ -636,6 +641,7 @@ def main() -> None:
     parser.add_argument("--flowers", default="oxford_flowers102")
     parser.add_argument("--cifar10", help="zip file of pictures")
     parser.add_argument("--encoder-weights", help="Keras weights of MobileNet, without top")
+    parser.add_argument("--samplers", default=",".join(SAMPLERS), help="samplers of the scores")
     parser.add_argument("--dtype", help="precision to train in, where the recipe's own is slow")
     parser.add_argument("--page", default="docs/recipes.md", help="page of the tables")
     parser.add_argument("--best", default="most steps", help="recipe that the plot shows")

@@ -54,14 +54,17 @@ class Recipe:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def for_model(self, model: Any) -> "Recipe":
-        """Return the recipe with the sampler that stands for "tuned" with a model.
+        """Return the recipe with the sampler that a model decides.
 
         Args:
             model: A `kddim.Denoiser`.
 
         Raises:
-            ValueError: If the model was not tuned for this number of steps.
+            ValueError: If the sampler is "tuned" and the model was not, for this number of steps.
         """
+        if isinstance(self.sampler, samplers.Auto) and self.schedule is not None:
+            # What a model was tuned for belongs to its own schedule.
+            return dataclasses.replace(self, sampler="ddim")
         sampler = self.sampler.for_model(model, self.diffusion_steps)
         return self if sampler is self.sampler else dataclasses.replace(self, sampler=sampler)
 
@@ -75,7 +78,7 @@ class Recipe:
         Raises:
             ValueError: If the times of the sampler were found for sampling from noise.
         """
-        if isinstance(self.sampler, (samplers.Tuned, samplers.GaussianStart)):
+        if isinstance(self.sampler, samplers.SamplerOfModel):
             raise ValueError(
                 'Expected a sampler that can start anywhere, such as "ddim". Received: '
                 f"{self.sampler}"

@@ -172,16 +172,40 @@ def test_few_steps_come_nearer_to_the_exact_images_than_without_the_start():
 
     Model.gaussian = gaussian
     noise = np.random.default_rng(5).normal(size=(50, 4, 4, 2)).astype("float32")
+    noisy = to_numpy(
+        gaussian.follow(ops.convert_to_tensor(noise), (1.0, 0.0), rates(schedule, 1.0))
+    )
     exact, plain, started = (
         to_numpy(
             Generation(
                 CompiledDenoiser(denoise), schedule, Recipe(sampler, steps).for_model(Model)
-            ).run(noise)[1]
+            ).run(begin)[1]
         )
-        for sampler, steps in ((DDIM(), 200), (DDIM(), 4), (GaussianStart(start=0.7), 4))
-    )
+        for sampler, steps, begin in (
+            (DDIM(), 200, noisy), (DDIM(), 4, noisy), (GaussianStart(start=0.7), 4, noise),
+        )
+    )  # fmt: skip
     errors = [np.sqrt(np.mean((images - exact) ** 2)) for images in (plain, started)]
     assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.backend
+def test_noise_becomes_noisy_images_of_the_gaussian():
+    gaussian, schedule = some_gaussian(), SCHEDULES[0]
+    sampler = GaussianStart(start=0.9)
+    noise = np.random.default_rng(8).normal(size=(20000, 4, 4, 2)).astype("float32")
+
+    class Model:
+        pass
+
+    Model.gaussian = gaussian
+    found = to_numpy(sampler.for_model(Model, 3).begin(schedule, ops.convert_to_tensor(noise)))
+    noise_rate, signal = rates(schedule, 0.9)
+    mean, matrix = covariance(gaussian)
+    expected = signal**2 * matrix + noise_rate**2 * np.eye(32)
+    flat = found.reshape(-1, 32)
+    np.testing.assert_allclose(flat.mean(axis=0), signal * mean, atol=0.03)
+    np.testing.assert_allclose(np.cov(flat.T), expected, atol=0.04)
 
 
 @pytest.mark.backend
@@ -191,8 +215,8 @@ def test_generate_begins_where_the_gaussian_leads(inner):
     sampler = GaussianStart(inner, 0.8)
     found = model.generate(3, 4, sampler, seed=7)
     noise = kddim.latents.initial_noise(3, model.image_shape, 7)
-    begin, end = (rates(model.schedule, time) for time in (1.0, 0.8))
-    moved = to_numpy(model.gaussian.follow(ops.convert_to_tensor(noise), begin, end))
+    end = rates(model.schedule, 0.8)
+    moved = to_numpy(model.gaussian.follow(ops.convert_to_tensor(noise), (1.0, 0.0), end))
     by_hand = Recipe(inner, 4).shortened(0.8, model.schedule).sampler
     expected = model.generate(3, 4, by_hand, seed=7, initial_noise=moved)
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -235,6 +259,8 @@ def test_what_cannot_start_there_is_refused():
         lambda: model.encode(images, 2, "gaussian_start"),
         lambda: GaussianStart(GaussianStart()),
         lambda: GaussianStart("tuned"),
+        lambda: GaussianStart("auto"),
+        lambda: model.image_to_image(images, 0.5, 2, "auto"),
         lambda: GaussianStart(start=1.0),
         lambda: GaussianStart(start=0),
         lambda: GaussianStart(start=True),
@@ -271,6 +297,59 @@ def test_a_tuned_sampler_begins_there_and_has_the_error_that_was_found():
     model.tuned_samplers = {3: found.sampler}
     expected = model.generate(2, 3, found.sampler, seed=0)
     np.testing.assert_array_equal(model.generate(2, 3, "tuned", seed=0), expected)
+
+
+@pytest.mark.backend
+def test_auto_takes_the_best_that_the_model_has():
+    model = fitted_model()
+    gaussian, model.gaussian = model.gaussian, None
+
+    def equal(sampler, steps=3, **options):
+        found = model.generate(2, steps, "auto", seed=0, **options)
+        eta = {} if isinstance(sampler, str) else {"eta": None}
+        expected = model.generate(2, steps, sampler, seed=0, **options | eta)
+        return np.array_equal(found, expected)
+
+    assert equal("ddim")
+    model.gaussian = gaussian
+    assert equal("gaussian_start")
+    assert not equal("ddim")
+    tuned = GaussianStart(DDIM(times=(1.0, 0.3, 0.1, 0.0)), 0.7)
+    model.tuned_samplers = {3: tuned}
+    assert equal(tuned)
+    assert equal("gaussian_start", 4)
+    # What the model was tuned for has its own schedule, and is deterministic.
+    assert equal("ddim", schedule="linear_beta")
+    assert equal(DDIM(eta=0.5), eta=0.5)
+    assert equal(DDIM(eta=0.0), eta=0.0)
+
+
+def test_auto_leaves_classes_to_the_network():
+    model = fitted_model(num_classes=3)
+    assert samplers.Auto().for_model(model, 3) == DDIM()
+    model.tuned_samplers = {3: DDIM(times="log_snr")}
+    assert samplers.Auto().for_model(model, 3) == DDIM(times="log_snr")
+
+
+def test_commands_choose_and_say_what_they_chose(tmp_path, caplog):
+    model = fitted_model()
+    model.save(tmp_path / "model.keras")
+    for name, options in (
+        ("auto", ()),
+        ("start", ("--sampler", "gaussian_start")),
+        ("ddim", ("--sampler", "ddim")),
+        ("eta", ("--eta", 0)),
+    ):
+        caplog.clear()
+        output = ("-o", tmp_path / f"{name}.npz")
+        command = ("generate", tmp_path / "model.keras", "-n", 2, "--diffusion-steps", 3)
+        with pytest.raises(SystemExit, match="0"):
+            cli.main([str(word) for word in (*command, *options, *output)])
+        assert ("sampler: gaussian_start" in caplog.text) == (name == "auto")
+    images = {p.stem: np.load(p)["images"] for p in tmp_path.glob("*.npz")}
+    np.testing.assert_array_equal(images["auto"], images["start"])
+    np.testing.assert_array_equal(images["ddim"], images["eta"])
+    assert not np.array_equal(images["auto"], images["ddim"])
 
 
 def test_tuning_from_there_needs_the_gaussian():

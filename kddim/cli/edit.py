@@ -20,7 +20,7 @@ NUMBER = click.option("--num-images", "-n", type=click.IntRange(min=1), help="Nu
 @NUMBER
 @shared.label_option
 @shared.guidance_options
-@shared.sampler_options
+@shared.editing_sampler_options
 @shared.model_runtime
 def inpaint(picture, mask, **options):
     """Invent a part of PICTURE with MODEL, so that it fits the rest.
@@ -55,7 +55,7 @@ def inpaint(picture, mask, **options):
 @click.option("--strength", type=float, default=0.5, help="Share of the way from the picture to noise, above 0 and at most 1. Small values change little.")  # fmt: skip
 @shared.label_option
 @shared.guidance_options
-@shared.sampler_options
+@shared.editing_sampler_options
 @shared.model_runtime
 def image_to_image(pictures, strength, **options):
     """Vary PICTURES with MODEL: add noise, and take it away again.

@@ -5,6 +5,7 @@ Names in help texts come from `kddim.names`, which is read without starting Kera
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from kddim.cli.values import (
     parse_words,
 )
 from kddim.names import ENCODERS, SAMPLERS, SCHEDULES, join_names
+
+log = logging.getLogger(__name__)
 
 DTYPES = click.Choice(settings.DTYPES)
 SPLITS = click.Choice(["validation", "train", "all"])
@@ -114,10 +117,19 @@ generation_options = group(
     click.option("--schedule", help=f"Noise schedule to sample on: {SCHEDULE_HELP}  [default: the schedule of training]"),
     batch_size_option("Number of images per batch."),
 )
+_steps_option = click.option("--diffusion-steps", type=int, default=20, help="Number of steps of the sampler.")
+_eta_option = click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]")
 sampler_options = group(
-    click.option("--diffusion-steps", type=int, default=20, help="Number of steps of the sampler."),
+    _steps_option,
+    click.option("--sampler", default="auto", help=f"{SAMPLER_HELP} auto is tuned if MODEL was tuned or distilled for this number of steps; else gaussian_start if MODEL has this Gaussian and no classes; else, and with --eta or --schedule, ddim."),
+    _eta_option,
+    generation_options,
+)
+# Of verbs that begin between noise and image, for which nothing is tuned.
+editing_sampler_options = group(
+    _steps_option,
     click.option("--sampler", default="ddim", help=SAMPLER_HELP),
-    click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]"),
+    _eta_option,
     generation_options,
 )
 output_options = group(
@@ -174,9 +186,21 @@ def run_experiment(
         options["sampler"] = make_sampler(options["sampler"], options.pop("eta", None))
     target = output or _beside(model, name)
     with output_lock(target) if exclusive else contextlib.nullcontext():
-        experiment = make(model=presets.load_model(model, dtype), **options)
+        loaded = presets.load_model(model, dtype)
+        _announce(loaded, **options)
+        experiment = make(model=loaded, **options)
         rows = experiment.run(target, overwrite=overwrite, verbose=interactive())
     return experiment, target, rows
+
+
+def _announce(
+    model: Any, sampler: Any = None, schedule: Any = None, diffusion_steps: int = 0, **_: Any
+) -> None:
+    """Say which sampler was chosen, unless it was given."""
+    from kddim.samplers import Auto
+
+    if isinstance(sampler, Auto) and schedule is None:
+        log.info("sampler: %s", sampler.choice(model, diffusion_steps))
 
 
 def _beside(model: str, name: str) -> Path:

@@ -20,9 +20,10 @@ from kddim.samplers.heun import Heun
 from kddim.samplers.inverse import DDIMInverse, inverse_of
 from kddim.samplers.ipndm import IPNDM
 from kddim.samplers.linear_multistep import LinearMultistep
+from kddim.samplers.of_model import SamplerOfModel
 from kddim.samplers.predictor_corrector import PredictorCorrector
 from kddim.samplers.repaint import RePaint
-from kddim.samplers.tuned import Tuned
+from kddim.samplers.tuned import Auto, Tuned
 
 __all__ = [
     "DDIM",
@@ -31,6 +32,7 @@ __all__ = [
     "NAMES",
     "AdamsBashforth",
     "AnnealedLangevin",
+    "Auto",
     "DDIMInverse",
     "DPMSolverPP",
     "GaussianStart",
@@ -40,6 +42,7 @@ __all__ = [
     "Rates",
     "RePaint",
     "Sampler",
+    "SamplerOfModel",
     "Tuned",
     "get",
     "inverse_of",
@@ -47,7 +50,11 @@ __all__ = [
 ]
 
 # What these do depends on a model, so that they are none of the samplers that stand for themselves.
-OF_MODELS: dict[str, type[Sampler]] = {"tuned": Tuned, "gaussian_start": GaussianStart}
+OF_MODELS: dict[str, type[Sampler]] = {
+    "auto": Auto,
+    "tuned": Tuned,
+    "gaussian_start": GaussianStart,
+}
 NAMES: dict[str, type[Sampler]] = registry.load_table(names.SAMPLERS)
 
 
@@ -56,8 +63,8 @@ def get(identifier: Any) -> Sampler:
 
     Args:
         identifier: Name of a sampler, configuration of one, or a `Sampler`, which is returned as
-            it is. "tuned" is the sampler that `kddim tune` found for the model, and "gaussian_start"
-            begins where the Gaussian of the model's data leads.
+            it is. "tuned" is the sampler that `kddim tune` found for the model, "gaussian_start" begins
+            where the Gaussian of the model's data leads, and "auto" chooses one of them or `DDIM`.
 
     Raises:
         ValueError: If `identifier` is none of these.

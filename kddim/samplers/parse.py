@@ -73,13 +73,16 @@ def with_eta(sampler: Sampler, eta: float | None) -> Sampler:
     Args:
         sampler: The sampler.
         eta: Factor of the standard deviation of the added noise, at least 0: 0 is
-            deterministic, 1 is DDPM (DDIM paper, Eq. 16). None returns `sampler` as it is.
+            deterministic, 1 is DDPM (DDIM paper, Eq. 16). None returns `sampler` as it is. For
+            `kddim.samplers.Auto`, a number chooses `DDIM`.
 
     Raises:
         ValueError: If the sampler has no option `eta`, or `eta` is out of range.
     """
     if eta is None:
         return sampler
+    if isinstance(sampler, samplers.Auto):
+        return samplers.DDIM(eta)
     if "eta" not in field_names(sampler):
         raise ValueError(
             "Expected no `eta` (--eta), except for a sampler that has this option, such as ddim. "

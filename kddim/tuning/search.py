@@ -78,7 +78,7 @@ def check(diffusion_steps: int, sampler: Any = FITTED) -> tuple[int, Any]:
     if isinstance(sampler, str) and sampler == FITTED:
         return steps, sampler
     sampler = samplers.get(sampler)
-    if sampler.stochastic or isinstance(sampler, tuple(samplers.OF_MODELS.values())):
+    if sampler.stochastic or isinstance(sampler, samplers.SamplerOfModel):
         raise ValueError(f"Expected a deterministic sampler to tune. Received: {sampler}")
     return steps, sampler
 
