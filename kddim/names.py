@@ -68,6 +68,7 @@ RECIPES = {
     "example": "kddim.presets.recipes.EXAMPLE",
     "fast": "kddim.presets.recipes.FAST",
 }
+DEFAULT_RECIPE = "fast"  # of `kddim train`, for other images than digits
 
 
 def join_names(names: Iterable[str]) -> str:

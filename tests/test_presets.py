@@ -137,6 +137,39 @@ def test_options_win_over_the_file_over_the_preset_over_the_defaults(tmp_path, c
     assert found["config"].repeats == 5
 
 
+def settings_of(capsys, *arguments):
+    """The settings that a dry run prints."""
+    assert kddim("train", *arguments, "--dry-run") == 0
+    return dict(re.findall(r"^(\w+): +(.*)$", capsys.readouterr().out, re.M))
+
+
+def test_a_run_takes_the_fast_recipe_unless_it_has_settings_of_its_own(images, tulips, tmp_path, capsys):  # fmt: skip
+    np.save(tmp_path / "x.npy", np.concatenate([images, images]))
+    few = ("--kid-encoder", "none", "--epochs", 1, "--steps-per-epoch", 1)
+    small = (*few, "--image-size", 8)
+    found = settings_of(capsys, tmp_path / "x.npy", *small, "--loss", "mean_squared_error")
+    fast = presets.recipe("fast")
+    assert found["preset"] == "fast"
+    assert found["batch_size"] == f"{fast['batch_size']}  (preset fast)"
+    assert found["loss"] == "mean_squared_error"
+    for arguments in (
+        ("digits", *small),
+        (tmp_path / "x.npy", *few, "--image-size", 16, "--init", tulips),
+        (tmp_path / "x.npy", *small, "--preset", "example"),
+    ):
+        found = settings_of(capsys, *arguments)
+        assert "preset fast" not in str(found)
+        assert found["loss"].startswith("mean_absolute_error")
+    (tmp_path / "run.toml").write_text("epochs = 1\n")
+    assert settings_of(capsys, tmp_path / "x.npy", "--config", tmp_path / "run.toml", *small)["preset"] == "fast"  # fmt: skip
+    # A run is repeated as it was.
+    old = ("--preset", "example", "--widths", "4,8", "--block-depth", 1, "-o", tmp_path / "old")
+    assert kddim("train", tmp_path / "x.npy", *small, *old) == 0
+    capsys.readouterr()
+    again = settings_of(capsys, "--config", tmp_path / "old" / "config.json")
+    assert (again["batch_size"], again["preset"]) == ("64", "example")
+
+
 def test_an_unknown_preset_is_one_line(tmp_path, capsys):
     assert kddim("train", "digits", "--preset", "exampel", "-o", tmp_path / "x") == 2
     assert "Did you mean example?" in capsys.readouterr().err

@@ -16,6 +16,7 @@ import pytest
 
 from kddim import cli, runs, training
 from kddim.networks import residual_unet
+from kddim.presets import recipe
 from kddim.settings import (
     RunSettings,
     Settings,
@@ -320,9 +321,9 @@ def test_the_help_shows_defaults_and_needs_no_keras():
     for words in (
         "-o, --output PATH Run folder to create. [required]",
         "by 8 with four levels. [default: 64; digits: 8]",
-        "[default: 32,64,96,128; digits: 32,64,96]",
+        "with --preset fast, else 32,64,96,128; digits: 32,64,96]",
         "--kid-encoder, --encoder TEXT",
-        "Number of images per step. [default: 64]",
+        "Number of images per step. [default: 16 with --preset fast, else 64]",
         "[default: --repeats passes over the data]",
         "--track [wandb|trackio]",
         "The same seed gives the same run. [default: 0]",
@@ -338,7 +339,9 @@ def test_flags_win_over_files_and_files_over_defaults(tmp_path, captured):
     assert kddim("train", "--config", path, "--epochs", 64, "-o", "out", "--no-flip") == 0
     config = captured["config"]
     assert (config.source, config.epochs, config.flip, config.seed) == ("a.npz", 64, False, 3)
-    assert (captured["output"], config.batch_size, config.widths) == ("out", 64, None)
+    fast = recipe("fast")
+    assert captured["output"] == "out"
+    assert (config.batch_size, config.widths) == (fast["batch_size"], fast["widths"])
     assert captured["command"].startswith(f"kddim train --config {path} --epochs 64")
     # A flag counts as given even if its value is the default.
     assert kddim("train", "digits", "--config", path, "--seed", 0, "-o", "out") == 0

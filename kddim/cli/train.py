@@ -10,6 +10,7 @@ from kddim import hosts
 from kddim.cli.repeat import choose_backend, report_differences
 from kddim.cli.runtime import start_keras
 from kddim.cli.train_options import given_settings, name_on_command_line, train_options
+from kddim.names import DEFAULT_RECIPE
 from kddim.presets import recipe
 from kddim.settings import RunSettings, read_settings, validate
 
@@ -27,6 +28,9 @@ def train(context, config, overwrite, dry_run, resume, devices, **options):
     SOURCE is "digits" (1,797 embedded handwritten digits), a folder of pictures, a .npy or
     .npz file of images, or the name of a TensorFlow data set such as oxford_flowers102.
 
+    Settings that are not given are those of the recipe "fast", and for digits those of a small
+    model. --preset example takes those of the keras.io example.
+
     The run folder receives model.keras (the model with the best KID, or the last one),
     config.json, history.csv, history.png, and samples/epoch_0001.png and so on.
 
@@ -34,7 +38,7 @@ def train(context, config, overwrite, dry_run, resume, devices, **options):
     Examples:
       kddim train digits --output runs/digits
       kddim train ~/pictures --image-size 64 --epochs 100 --output runs/mine
-      kddim train ~/pictures --preset fast --output runs/mine
+      kddim train ~/pictures --preset example --output runs/mine
       kddim train --config runs/mine/config.json --output runs/again
       kddim train ~/pictures --devices all --output runs/mine
       kddim train --resume runs/mine
@@ -69,6 +73,8 @@ def start_run(
     """
     file = None if config is None else read_settings(config)
     chosen = (file.values if file else {}) | validate(RunSettings, given)
+    if "preset" not in chosen and defaults is None and (file is None or file.record is None):
+        chosen |= _default_preset(chosen)
     preset = chosen.get("preset")
     settings = (defaults or {}) | (recipe(preset) if preset else {}) | chosen
     output = settings.pop("output", None)
@@ -87,6 +93,15 @@ def start_run(
         _describe(settings, output, overwrite, sources)
     else:
         _train(settings, output, overwrite, context.find_root().obj)
+
+
+def _default_preset(chosen: dict[str, Any]) -> dict[str, str]:
+    """Return the recipe of a run for which none was chosen.
+
+    Digits have defaults of their own, and a run with `init` has those of the other model.
+    """
+    own = chosen.get("source", "digits") == "digits" or chosen.get("init") is not None
+    return {} if own else {"preset": DEFAULT_RECIPE}
 
 
 def _enter_devices(devices: int | str | None) -> None:

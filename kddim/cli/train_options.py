@@ -10,6 +10,8 @@ from click.core import ParameterSource
 
 from kddim.cli import options as shared
 from kddim.cli.values import parse_devices, parse_integers, parse_size
+from kddim.names import DEFAULT_RECIPE
+from kddim.presets import recipe
 from kddim.settings import (
     RunSettings,
     annotations_of,
@@ -17,6 +19,7 @@ from kddim.settings import (
     default_words,
     is_path,
     plain_type,
+    text_of,
 )
 
 _TYPES = annotations_of(RunSettings)
@@ -28,11 +31,12 @@ _PARSERS: dict[Any, Callable] = {
 }
 
 
-def option_of(name: str) -> Callable:
+def option_of(name: str, preset: str | None = None) -> Callable:
     """Return the option of a setting.
 
     Args:
         name: Name of the setting.
+        preset: Recipe whose values are those of most runs, if no other is chosen.
     """
     field, annotation = _FIELDS[name], _TYPES[name]
     texts, kind = field.metadata, plain_type(annotation)
@@ -40,19 +44,26 @@ def option_of(name: str) -> Callable:
     if kind is bool:
         words += f"  [default: {_cli_words(default_words(field))}]" if field.default is None else ""
         return click.option(f"{flag}/--no-{flag[2:]}", default=field.default, show_default=False, help=words)  # fmt: skip
-    told = _cli_words(default_words(field))
-    if field.default in (None, ()):
-        words += "  [required]" if told == "required" else f"  [default: {told}]"
+    told = _default_on_command_line(field, preset)
+    words += "  [required]" if told == "required" else f"  [default: {told}]"
     return click.option(
         flag,
         *texts["flags"],
         name,
         type=_click_type(annotation, kind),
         default=None if field.default in (None, ()) else field.default,
-        show_default=field.default not in (None, ()),
+        show_default=False,
         callback=_PARSERS.get(kind),
         help=words,
     )
+
+
+def _default_on_command_line(field: dataclasses.Field, preset: str | None) -> str:
+    """Return words for the default of a setting, and for that of a recipe."""
+    told, chosen = _cli_words(default_words(field)), recipe(preset) if preset else {}
+    if field.name not in chosen:
+        return told
+    return f"{text_of(field.name, chosen[field.name])} with --preset {preset}, else {told}"
 
 
 def given_settings(context: click.Context) -> dict[str, Any]:
@@ -93,6 +104,6 @@ train_options = shared.group(
     click.option("--dry-run", is_flag=True, help="Print the settings, the memory and the time of the run, measured on two steps, and write nothing."),
     click.option("--resume", type=click.Path(), metavar="RUN", help="Go on with an interrupted run, or to more --epochs. No other argument is needed."),
     click.option("--devices", callback=parse_devices, metavar="N|all", help="Divide each batch among N devices, such as GPUs, or among all. The result is that of one device. all includes the other hosts that TF_CONFIG, or with JAX KERAS_DISTRIBUTION_*, describes.  [default: one]"),
-    *(option_of(name) for name, field in _FIELDS.items() if field.metadata["cli"] and name != "output"),
+    *(option_of(name, DEFAULT_RECIPE) for name, field in _FIELDS.items() if field.metadata["cli"] and name != "output"),
 )
 # fmt: on

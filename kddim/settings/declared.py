@@ -11,6 +11,7 @@ import textwrap
 from typing import Annotated, Any, Literal, get_args
 
 from kddim.names import (
+    DEFAULT_RECIPE,
     ENCODERS,
     OPTIMIZERS,
     RECIPES,
@@ -133,7 +134,7 @@ class RunSettings(Settings):
 
     output: Path | None = setting(None, "Run folder to create.", flags=("-o",), unset="required")
     backend: Backend | None = setting(None, "Framework that computes.", unset="Keras' own choice, such as KERAS_BACKEND")
-    preset: Annotated[str, OneOf("preset", tuple(RECIPES))] | None = setting(None, f"Recipe, which sets what the command line and the file do not: {join_names(RECIPES)}.", unset="none")
+    preset: Annotated[str, OneOf("preset", tuple(RECIPES))] | None = setting(None, f"Recipe, which sets what the command line and the file do not: {join_names(RECIPES)}.", unset=f"{DEFAULT_RECIPE}; digits, and with `init`: none")
     dtype: Dtype = setting("float32", "Precision of the network.")
 # fmt: on
 
