@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 
 import kddim
-from kddim import cli, runs, samplers, schedules, tuning
+from kddim import cli, runs, samplers, schedules, training, tuning
 from kddim.backend import to_numpy
 from kddim.generation import CompiledDenoiser
 from kddim.samplers import times as time_grids
@@ -332,3 +332,38 @@ def test_a_damaged_sampler_in_a_file_is_told(run):
     with pytest.raises(ValueError, match="Unknown sampler"):
         model.tuned_samplers = {3: {"class_name": "Nothing", "config": {}}}
     assert model.tuned_samplers == {3: samplers.DDIM()}
+
+
+TINY = {
+    "widths": (4, 8), "block_depth": 1, "epochs": 1, "steps_per_epoch": 2, "kid_encoder": "none",
+}  # fmt: skip
+
+
+def test_a_run_tunes_its_model_at_the_end(tmp_path):
+    config = training.TrainingConfig("digits", **TINY, tune_steps=(2, 3))
+    run = training.train(config, tmp_path / "run", verbose=0)
+    model = runs.load_model(run)
+    assert {steps: sampler.start for steps, sampler in model.tuned_samplers.items()} == {2: 0.9, 3: 0.9}  # fmt: skip
+    assert sorted(json.loads((run / "samplers.json").read_text())) == ["2", "3"]
+    expected = tuning.tune(model, (2, 3), num_images=128, start=0.9, keep_in_model=False)
+    for one in expected:
+        assert model.tuned_samplers[one.diffusion_steps] == one.sampler
+    assert np.array_equal(model.generate(2, 3, "auto", seed=1), model.generate(2, 3, "tuned", seed=1))  # fmt: skip
+    # More epochs tune the model that is there then.
+    training.resume(run, epochs=2, verbose=0)
+    assert sorted(runs.load_model(run).tuned_samplers) == [2, 3]
+
+
+def test_a_run_with_labels_is_tuned_from_the_noise(tmp_path):
+    config = training.TrainingConfig("digits", **TINY, labels=True, tune_steps=(2,))
+    model = runs.load_model(training.train(config, tmp_path / "run", verbose=0))
+    assert model.tuned_samplers[2].times[0] == 1.0
+
+
+def test_a_run_that_cannot_be_tuned_is_not_lost(tmp_path, caplog):
+    options = {"schedule": "flow_matching", "prediction_type": "flow", "labels": True}
+    config = training.TrainingConfig("digits", **TINY, **options, tune_steps=(2,))
+    run = training.train(config, tmp_path / "run", verbose=0)
+    assert "not tuned: Expected a schedule with some signal at time 1" in caplog.text
+    assert runs.load_model(run).tuned_samplers == {}
+    assert json.loads((run / "state.json").read_text())["finished"]

@@ -36,7 +36,7 @@ def distill(context, model, source, diffusion_steps, start, overwrite, dry_run, 
     A student with the weights of MODEL learns to do in one step of DDIM what MODEL does in several:
     in 16 on the whole path. It learns from paths that MODEL follows anew in each epoch. The images of
     SOURCE, which MODEL was trained on, are for the validation and the KID. The result generates with
-    --diffusion-steps N and the default sampler. With --start, it does with --sampler tuned.
+    --diffusion-steps N, and with --start it does so from there.
 
     Settings that are not given are those of MODEL's own training, with as many of its epochs as cost
     half of it (0.38 of them for 2 steps, 0.3 for 1), --loss mean_squared_error, --ema 0.995 and
@@ -55,7 +55,7 @@ def distill(context, model, source, diffusion_steps, start, overwrite, dry_run, 
 
     given = {name: value for name, value in given_settings(context).items() if name in options}
     given |= {"init": model, "source": source, "distill_steps": diffusion_steps}
-    given |= {"kid_steps": diffusion_steps, "distill_start": start}
+    given |= {"kid_steps": diffusion_steps, "distill_start": start, "tune_steps": ()}
     defaults: dict[str, Any] = {"loss": "mean_squared_error", "ema": 0.995}
     defaults |= {"learning_rate_decay": 0.3, **settings_of_run(model)}
     if "epochs" in defaults:

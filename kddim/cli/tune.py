@@ -24,7 +24,7 @@ def tune(model, diffusion_steps, sampler, output, overwrite, dtype, **options):
 
     A few hundred noises are followed accurately. Then times and weights of a few steps are
     searched that lead nearest to the same images. What is found is kept in the model's file,
-    and in a run folder also in samplers.json. --sampler tuned uses it.
+    and in a run folder also in samplers.json. kddim generate with that number of steps uses it.
 
     The table shows errors: the root mean square of the distance per pixel from the accurate
     images, of noises that the search did not see. Images are normalised, with variance 1. With
@@ -35,7 +35,7 @@ def tune(model, diffusion_steps, sampler, output, overwrite, dtype, **options):
     \b
     Examples:
       kddim tune runs/mine --diffusion-steps 3,5,8
-      kddim generate runs/mine --diffusion-steps 5 --sampler tuned
+      kddim generate runs/mine --diffusion-steps 5
       kddim tune runs/mine --diffusion-steps 5 --start 0.9
       kddim tune flowers --diffusion-steps 5 --output flowers_tuned.keras
       kddim sweep runs/mine ~/pictures --sampler ddim --sampler tuned --steps 3,5,8
@@ -66,7 +66,7 @@ def tune(model, diffusion_steps, sampler, output, overwrite, dtype, **options):
         loaded.save(output)
     else:
         output = tuning.keep(model, found)
-    click.echo(f"\ntuned samplers are kept in {output}: --sampler tuned uses them")
+    click.echo(f"\ntuned samplers are kept in {output}: kddim generate uses them")
 
 
 def _check_output(output: Path) -> None:

@@ -48,6 +48,7 @@ FAST: dict[str, Any] = {
     "learning_rate": 2e-3,
     "learning_rate_decay": 0.5,
     "loss": "huber",
+    "tune_steps": (5,),
 }
 
 

@@ -40,6 +40,7 @@ from kddim.settings.kinds import (
     Several,
     Share,
     Start,
+    TuneSteps,
     Width,
     annotations_of,
     description_of,
@@ -92,6 +93,7 @@ class Settings:
     distill_steps: DistillSteps | None = setting(None, "Teach the model of `init` to sample in this number of DDIM steps. kddim distill sets it.", unset="no distillation")
     distill_start: Start = setting(1.0, "Time at which the steps of the model that is taught begin. Below 1, the Gaussian of the data leads there without the network. kddim distill --start sets it.")
     distill_from: Annotated[str, OneOf("prediction_type", PREDICTION_TYPES)] | None = setting(None, "Prediction type of the model of `init`, if the model that is taught has another one. kddim distill sets it.", unset="`prediction_type`")
+    tune_steps: tuple[TuneSteps, ...] = setting((), "Numbers of steps that the model is tuned to after the training, as by kddim tune, such as 5. It then generates good images with so few.", unset="none")
     batch_size: BatchSize = setting(64, "Number of images per step.")
     epochs: Count | None = setting(None, "Number of epochs.")
     steps_per_epoch: Count | None = setting(None, "Number of steps per epoch.", unset="`repeats` passes over the data")

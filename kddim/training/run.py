@@ -4,18 +4,20 @@ import dataclasses
 import logging
 import os
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from kddim import callbacks, checkpoints, data, devices, hosts, runs
+from kddim import callbacks, checkpoints, data, devices, hosts, runs, tuning
 from kddim.callbacks import RunCheckpoint
 from kddim.callbacks.health import DivergenceError
 from kddim.callbacks.tracking import trackers
 from kddim.files import read_json, write_json
 from kddim.locks import output_lock
 from kddim.run_state import is_run
+from kddim.samplers import GaussianStart
 from kddim.signals import Interrupted
 from kddim.snapshots import SnapshotFolder
 from kddim.training import folder as files
@@ -27,6 +29,7 @@ from kddim.training.state import StateCallback
 
 log = logging.getLogger("kddim")
 
+_NOISES = 128  # that a sampler is tuned with
 # What other processes than the first one read when a run goes on.
 _RESUMED = (runs.CONFIG, files.STATE, files.CHECKPOINTS, runs.AVERAGES)
 
@@ -238,6 +241,7 @@ class _Run:
             )
             self._write_result()
             files.settle_earlier(self.folder)
+            self._tune()
             self.state.write(finished=True)
         except DivergenceError as error:
             raise DivergenceError(f"{error} {self._keep_last_good_model()}") from error
@@ -251,6 +255,27 @@ class _Run:
             self._write_result()
             files.settle_earlier(self.folder)
             raise
+
+    def _tune(self) -> None:
+        """Tune the model of the folder to the numbers of steps of the settings."""
+        steps = self.config.tune_steps
+        if not steps:
+            return
+        if hosts.count() > 1:
+            log.info("not tuned, because several processes trained: kddim tune does it")
+            return
+        began = time.monotonic()
+        model = runs.load_model(self.folder, dtype="float32")
+        # The Gaussian knows no classes.
+        start = GaussianStart().start if model.gaussian and not model.num_classes else 1.0
+        try:
+            found = tuning.tune(model, steps, num_images=_NOISES, start=start, keep_in_model=False)
+        except ValueError as error:  # no reason to lose the training
+            log.warning("not tuned: %s", error)
+            return
+        tuning.keep(self.folder, found)
+        words = ", ".join(map(str, steps))
+        log.info("tuned to %s steps in %.0f s", words, time.monotonic() - began)
 
     def _write_result(self) -> None:
         kid = self.measure and self.measure.protocol | {"best": self.best.best}
