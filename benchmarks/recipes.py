@@ -112,7 +112,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "most steps, squared": {"on": "most steps", "loss": "mean_squared_error"},
     "most steps, sigmoid": {"on": "most steps, squared", "weighting": "sigmoid"},
     "most steps, huber": {"on": "most steps", "loss": "huber"},
-    "most steps, huber, signal 0.99": {"on": "most steps, huber", "change": "signal_0.99"},
+    "most steps, huber, signal 0.99": {"on": "most steps, huber", "schedule": "fine_cosine"},
     "most steps, huber, signal 0.999": {"on": "most steps, huber", "change": "signal_0.999"},
     "most steps, huber, nichol_dhariwal": {"on": "most steps, huber", "schedule": "nichol_dhariwal"},
     "most steps, huber, log_snr_linear": {"on": "most steps, huber", "schedule": "log_snr_linear"},
@@ -126,7 +126,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "muon, flip, decay": {
         "on": "muon, rate 2e-3", "flip": True, "learning_rate_decay": 0.5,
     },
-    "muon, flip, decay, signal 0.99": {"on": "muon, flip, decay", "change": "signal_0.99"},
+    "muon, flip, decay, signal 0.99": {"on": "muon, flip, decay", "schedule": "fine_cosine"},
+    "muon, signal 0.99": {"on": "muon, rate 2e-3", "schedule": "fine_cosine"},
     "muon, multiscale": {"on": "muon, rate 2e-3", "change": "multiscale"},
     "muon, multiscale, mild": {"on": "muon, rate 2e-3", "change": "multiscale_mild"},
     "muon, attention": {"on": "muon, rate 2e-3", "attention_levels": [2, 3]},
@@ -529,7 +530,6 @@ CHANGES = {
     "high_noise": high_noise,
     "stratified": stratified,
     "tilted": tilted,
-    "signal_0.99": functools.partial(end_at_signal_rate, 0.99),
     "signal_0.999": functools.partial(end_at_signal_rate, 0.999),
 }
 

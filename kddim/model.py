@@ -44,9 +44,9 @@ class DiffusionModel(Feeding, Denoiser):  # type: ignore[misc]
             labels)`, and `generate` takes labels. None is a model without labels.
         label_dropout: Share of the training images whose label is hidden, in [0, 1], so that the
             network also learns to predict without one, as classifier-free guidance needs.
-        schedule: Name of a schedule ("cosine", "linear_beta", "log_snr_linear", "sigmoid",
-            "nichol_dhariwal", "flow_matching", "geometric"), a `kddim.schedules.Schedule`, or its
-            configuration.
+        schedule: Name of a schedule ("cosine", "fine_cosine", "linear_beta", "log_snr_linear",
+            "sigmoid", "nichol_dhariwal", "flow_matching", "geometric"), a
+            `kddim.schedules.Schedule`, or its configuration.
         prediction_type: Quantity that the network predicts: "noise", "image", "velocity" or "flow".
         loss_type: Quantity that the loss compares: "noise", "image", "velocity" or "flow". None is
             `prediction_type`. `kddim.objective.Regression` has the details.

@@ -24,6 +24,7 @@ SAMPLERS = {
 # Subclasses of `kddim.schedules.Schedule`.
 SCHEDULES = {
     "cosine": "kddim.schedules.cosine.CosineSchedule",
+    "fine_cosine": "kddim.schedules.cosine.FineCosineSchedule",
     "geometric": "kddim.schedules.geometric.GeometricSchedule",
     "flow_matching": "kddim.schedules.flow_matching.FlowMatchingSchedule",
     "linear_beta": "kddim.schedules.linear_beta.LinearBetaSchedule",

@@ -47,6 +47,7 @@ FAST: dict[str, Any] = {
     "optimizer": "muon",
     "learning_rate": 2e-3,
     "learning_rate_decay": 0.5,
+    "schedule": "fine_cosine",
     "loss": "huber",
     "tune_steps": (5,),
 }

@@ -15,7 +15,7 @@ import numpy as np
 from kddim import names, registry
 from kddim.backend import to_numpy
 from kddim.schedules.base import Schedule, check_monotonic
-from kddim.schedules.cosine import CosineSchedule
+from kddim.schedules.cosine import CosineSchedule, FineCosineSchedule
 from kddim.schedules.discrete_beta import DiscreteBetaSchedule
 from kddim.schedules.flow_matching import FlowMatchingSchedule
 from kddim.schedules.geometric import GeometricSchedule
@@ -32,6 +32,7 @@ __all__ = [
     "NAMES",
     "CosineSchedule",
     "DiscreteBetaSchedule",
+    "FineCosineSchedule",
     "FlowMatchingSchedule",
     "GeometricSchedule",
     "LinearBetaSchedule",

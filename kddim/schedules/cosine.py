@@ -59,3 +59,23 @@ class CosineSchedule(Schedule):
         start, end = self._angles
         with np.errstate(over="ignore"):
             return (xp.arctan(xp.exp(-0.5 * log_snr)) - start) / (end - start)
+
+
+@keras.saving.register_keras_serializable(package="kddim")
+@dataclasses.dataclass(frozen=True)
+class FineCosineSchedule(CosineSchedule):
+    """`CosineSchedule` that ends with half of the noise, for images with finer detail.
+
+    The last prediction of a sampler is an average of all images that fit to what is left of the
+    noise. At the example's noise rate of 0.31 it has no grain and no fine edges. Here the noise
+    rate is 0.14 at time 0.
+
+    Args:
+        min_signal_rate: Signal rate at time 1, in [0, max_signal_rate).
+        max_signal_rate: Signal rate at time 0, in (min_signal_rate, 1].
+
+    Raises:
+        ValueError: If a rate lies outside its range.
+    """
+
+    max_signal_rate: float = 0.99
