@@ -38,6 +38,7 @@ EVALUATIONS = (5, 20)
 SAMPLERS = {
     "ddim": "",
     "gaussian_start": ", Gaussian start",
+    "auto": ", as kddim generate",  # without tuning
     "tuned": ", Gaussian start, tuned",  # as `kddim tune --start 0.9`
 }
 BF16 = {"dtype": "mixed_bfloat16"}
@@ -299,7 +300,7 @@ def run_trial(name: str, data: str, seed: int, ledger: Ledger, options: argparse
     if options.verb == "score":
         found = ledger.content["trials"][key]
         source = source_of(data, options)
-        found["scores"] = score(folder, source, STAGES[options.stage]["images"], options)
+        found["scores"] |= score(folder, source, STAGES[options.stage]["images"], options)
         ledger.add("trials", key, found)
         print(f"{key}: {found['scores']}", flush=True)
         return
@@ -364,12 +365,12 @@ def score(
         split="validation",
     )  # fmt: skip
     chosen = options.samplers.split(",")
-    if "tuned" in chosen:
-        tuning.tune(model, EVALUATIONS, num_images=128, start=0.9)
     found = {}
     for sampler, words in SAMPLERS.items():
         if sampler not in chosen:
             continue
+        if sampler == "tuned":
+            tuning.tune(model, EVALUATIONS, num_images=128, start=0.9)
         for steps in EVALUATIONS:
             scores = evaluation.evaluate(
                 model, reference, num_images=num_images, diffusion_steps=steps, sampler=sampler,

@@ -13,7 +13,7 @@ from kddim.backend import to_numpy
 from kddim.gaussian import GaussianImages
 from kddim.generation import CompiledDenoiser, Generation
 from kddim.recipe import Recipe
-from kddim.samplers import DDIM, GaussianStart
+from kddim.samplers import DDIM, AdamsBashforth, GaussianStart
 
 SCHEDULES = [schedules.CosineSchedule(), schedules.LinearBetaSchedule()]
 
@@ -312,12 +312,16 @@ def test_auto_takes_the_best_that_the_model_has():
 
     assert equal("ddim")
     model.gaussian = gaussian
-    assert equal("gaussian_start")
+    started = {
+        steps: GaussianStart(AdamsBashforth(order=2, times=times))
+        for steps, times in ((3, "uniform"), (7, "uniform"), (8, "log_snr"))
+    }
+    assert all(equal(sampler, steps) for steps, sampler in started.items())
     assert not equal("ddim")
     tuned = GaussianStart(DDIM(times=(1.0, 0.3, 0.1, 0.0)), 0.7)
     model.tuned_samplers = {3: tuned}
     assert equal(tuned)
-    assert equal("gaussian_start", 4)
+    assert equal(started[7], 7)
     # What the model was tuned for has its own schedule, and is deterministic.
     assert equal("ddim", schedule="linear_beta")
     assert equal(DDIM(eta=0.5), eta=0.5)
@@ -336,7 +340,7 @@ def test_commands_choose_and_say_what_they_chose(tmp_path, caplog):
     model.save(tmp_path / "model.keras")
     for name, options in (
         ("auto", ()),
-        ("start", ("--sampler", "gaussian_start")),
+        ("start", ("--sampler", "gaussian_start:sampler=adams_bashforth")),
         ("ddim", ("--sampler", "ddim")),
         ("eta", ("--eta", 0)),
     ):
@@ -345,7 +349,7 @@ def test_commands_choose_and_say_what_they_chose(tmp_path, caplog):
         command = ("generate", tmp_path / "model.keras", "-n", 2, "--diffusion-steps", 3)
         with pytest.raises(SystemExit, match="0"):
             cli.main([str(word) for word in (*command, *options, *output)])
-        assert ("sampler: gaussian_start" in caplog.text) == (name == "auto")
+        assert ("sampler: GaussianStart(" in caplog.text) == (name == "auto")
     images = {p.stem: np.load(p)["images"] for p in tmp_path.glob("*.npz")}
     np.testing.assert_array_equal(images["auto"], images["start"])
     np.testing.assert_array_equal(images["ddim"], images["eta"])

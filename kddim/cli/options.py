@@ -121,7 +121,7 @@ _steps_option = click.option("--diffusion-steps", type=int, default=20, help="Nu
 _eta_option = click.option("--eta", type=float, help="Stochasticity of the sampler ddim: 0 is deterministic, 1 is DDPM.  [default: 0]")
 sampler_options = group(
     _steps_option,
-    click.option("--sampler", default="auto", help=f"{SAMPLER_HELP} auto is tuned if MODEL was tuned or distilled for this number of steps; else gaussian_start if MODEL has this Gaussian and no classes; else, and with --eta or --schedule, ddim."),
+    click.option("--sampler", default="auto", help=f"{SAMPLER_HELP} auto is tuned if MODEL was tuned or distilled for this number of steps; else adams_bashforth from the gaussian_start if MODEL has this Gaussian and no classes; else, and with --eta or --schedule, ddim."),
     _eta_option,
     generation_options,
 )

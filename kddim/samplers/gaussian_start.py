@@ -21,9 +21,9 @@ class GaussianStart(SamplerOfModel):
 
     At high noise the best prediction is that of a Gaussian with the mean and the covariance of the
     data, and the flow of this Gaussian has an exact solution, which needs no network: "analytical
-    teleportation" (Wang and Vastola, arXiv 2412.09726). It leads from the initial noise to the
-    noise level of time `start`. From there, all steps are those of `sampler`, with the times of its
-    grid multiplied by `start`.
+    teleportation" (Wang and Vastola, arXiv 2412.09726). It leads from the initial noise, as images
+    without any signal, to the noise level of time `start`. From there, all steps are those of
+    `sampler`, with the times of its grid multiplied by `start`.
 
     A network that predicts noises is least accurate at the highest noise, because an error of the
     noise is divided by the signal rate. This start avoids these noise levels, and leaves all

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from kddim.samplers.adams_bashforth import AdamsBashforth
 from kddim.samplers.base import Sampler
 from kddim.samplers.ddim import DDIM
 from kddim.samplers.gaussian_start import GaussianStart
@@ -41,22 +42,26 @@ class Tuned(SamplerOfModel):
 class Auto(SamplerOfModel):
     """The best sampler that a model has for a number of steps.
 
-    That is the one which it was tuned or distilled for. Without one it is `GaussianStart()` if the
-    model has the Gaussian of its data and no classes, and else `DDIM()`. The name "auto" stands
-    for this choice.
+    That is the one which it was tuned or distilled for. Without one, a model that has the Gaussian of
+    its data and no classes takes `GaussianStart` with `AdamsBashforth(order=2)`, on the grid
+    "log_snr" from 8 steps on. Other models take `DDIM()`. The name "auto" stands for this choice.
     """
 
-    def choice(self, model: Any, diffusion_steps: int) -> str:
-        """Return the name of the sampler: "tuned", "gaussian_start" or "ddim".
+    def choice(self, model: Any, diffusion_steps: int) -> Sampler:
+        """Return the sampler that is chosen, which a model may still have to fill in.
 
         Args:
             model: A `kddim.Denoiser`.
             diffusion_steps: Number of steps.
         """
         if diffusion_steps in model.tuned_samplers:
-            return "tuned"
+            return Tuned()
         # The Gaussian knows no classes: it is that of the images of all of them.
-        return "ddim" if model.gaussian is None or model.num_classes else "gaussian_start"
+        if model.gaussian is None or model.num_classes:
+            return DDIM()
+        # Large steps of the log-SNR are extrapolated too far (docs/few_evaluations.md).
+        times = "log_snr" if diffusion_steps >= 8 else "uniform"
+        return GaussianStart(AdamsBashforth(order=2, times=times))
 
     def for_model(self, model: Any, diffusion_steps: int) -> Sampler:
         """Return the sampler of a model for a number of steps.
@@ -65,6 +70,4 @@ class Auto(SamplerOfModel):
             model: A `kddim.Denoiser`.
             diffusion_steps: Number of steps.
         """
-        chosen = {"tuned": Tuned, "gaussian_start": GaussianStart, "ddim": DDIM}
-        sampler = chosen[self.choice(model, diffusion_steps)]()
-        return sampler.for_model(model, diffusion_steps)
+        return self.choice(model, diffusion_steps).for_model(model, diffusion_steps)
