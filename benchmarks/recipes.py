@@ -586,17 +586,21 @@ def table(ledger: Ledger, stage: str, data: str) -> list[str]:
 
 
 def plot(ledger: Ledger, names: list[tuple[str, str]], data: list[str], path: Path) -> None:
-    """Draw KID against the cost of training, for some recipes with the words of a sampler."""
+    """Draw KID against the cost of training, for some recipes with the words of a sampler.
+
+    A name may be several, separated by `|`: each stage shows the first one that it has.
+    """
     from matplotlib import pyplot
 
     data = [one for one in data if sum(bool(trials_of(ledger, s, one)) for s in STAGES) > 1]
-    figure, axes = pyplot.subplots(1, len(data), figsize=(5.2 * len(data), 3.8), squeeze=False)
+    figure, axes = pyplot.subplots(1, len(data), figsize=(5.2 * len(data), 5.0), squeeze=False)
     for axis, one in zip(axes[0], data):
         for number, (name, words) in enumerate(names):
             for steps, style in zip(EVALUATIONS, ("--", "-")):
                 points = []
                 for stage, about in STAGES.items():
-                    trials = trials_of(ledger, stage, one).get(name, [])
+                    found = trials_of(ledger, stage, one)
+                    trials = next((found[n] for n in name.split("|") if n in found), [])
                     key = f"{steps}{words}"
                     trials = [trial for trial in trials if key in trial["scores"]]
                     if trials:
@@ -604,11 +608,11 @@ def plot(ledger: Ledger, names: list[tuple[str, str]], data: list[str], path: Pa
                 if points:
                     axis.errorbar(
                         *zip(*points), fmt=style, marker="o", capsize=3, color=f"C{number}",
-                        label=f"{name}{words}, {steps} evaluations",
+                        label=f"{name.partition('|')[0]}{words}, {steps} evaluations",
                     )  # fmt: skip
         axis.set(title=one, xlabel="cost of the training, in steps of the example", ylabel="KID")
         axis.set_ylim(bottom=0)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     figure.tight_layout()
     figure.savefig(path, dpi=100)
 
