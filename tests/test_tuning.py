@@ -222,7 +222,7 @@ def test_models_that_were_not_tuned_are_saved_as_before(model):
     with pytest.raises(ValueError, match="tuned for none"):
         model.generate(2, 4, "tuned")
     rates = samplers.get("tuned").rates(model.schedule, 3)
-    with pytest.raises(ValueError, match="sampler of a model"):
+    with pytest.raises(ValueError, match="which a model decides"):
         samplers.get("tuned").coefficients(rates)
 
 
